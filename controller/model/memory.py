@@ -1,0 +1,79 @@
+"""What Drover remembers between ticks and across restarts, as one frozen value.
+
+Kept on disk by `report.store`; read by `decide`; changed only through the store's verbs, which `act` calls.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from controller.model.ids import GuestIdentity, NodeName, ObjectRef, Upid, Vmid
+from controller.model.plan import Lane, MoveOptions
+from controller.model.reasons import Why
+
+
+class FlightPhase(StrEnum):
+    """How far a move has got. The intent is on disk before the call that can't be repeated."""
+
+    SUBMITTING = "Submitting"  # intent written; the call may or may not have reached PVE
+    RUNNING = "Running"  # PVE's task is known
+    VERIFYING = "Verifying"  # the task has ended; the guest is not yet proven well
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """One attempt to move one guest. A UPID names the guest, not the target: the target is remembered here."""
+
+    id: int  # from the store, unique per cluster; 0 before it is written
+    identity: GuestIdentity
+    name: str
+    source: NodeName
+    target: NodeName
+    why: Why
+    cause: ObjectRef
+    lane: Lane
+    memory_bytes: int
+    options: MoveOptions
+    was_running: bool
+    phase: FlightPhase
+    started_at: float  # epoch seconds, our clock
+    tasks_before: frozenset[str] = frozenset()  # UPIDs of the guest on the source before the call: what is new is ours
+    upid: Upid | None = None
+    ha: bool = False  # requested from PVE HA: the real task is another one
+
+    @property
+    def vmid(self) -> Vmid:
+        """The guest's number."""
+        return self.identity.vmid
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a guest lived before the first evacuation; kept by later drains, cleared by return or a manual move."""
+
+    identity: GuestIdentity
+    node: NodeName
+    maintenance: ObjectRef
+    since: float
+    expected: NodeName  # where Drover last put it: elsewhere means that somebody moved it by hand
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """A guest whose last move failed: not again before `until` (epoch seconds, our clock)."""
+
+    identity: GuestIdentity
+    failures: int
+    until: float
+    why: Why
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Everything remembered about one cluster."""
+
+    flights: Mapping[Vmid, Flight] = field(default_factory=lambda: MappingProxyType({}))
+    origins: Mapping[Vmid, Origin] = field(default_factory=lambda: MappingProxyType({}))
+    backoffs: Mapping[Vmid, Backoff] = field(default_factory=lambda: MappingProxyType({}))

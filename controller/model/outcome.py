@@ -1,0 +1,66 @@
+"""How a move (or the attempt to start one) ended. Made by `act`; told by `report`."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from controller.model.ids import GuestIdentity, NodeName, ObjectRef, Upid, Vmid
+from controller.model.plan import Lane
+from controller.model.reasons import Why
+
+
+class Result(StrEnum):
+    """The closed list of results; also the `result` label of the metrics."""
+
+    STARTED = "Started"
+    REFUSED = "Refused"  # the second look or PVE said no; nothing was started
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"  # the guest is where it was, as it was
+    STUCK = "Stuck"  # a lock stays behind, or the guest is not as it was: a person has to look
+    GONE = "Gone"  # the guest was removed, or is another one now
+    UNKNOWN = "Unknown"  # the answer was lost; observed at the next tick
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a migration task's log says so far. Bytes, bytes per second, milliseconds; `None` = not said yet."""
+
+    phase: str = ""  # Preparing, Disks, Memory, Finishing: for people
+    transferred_bytes: int = 0
+    total_bytes: int | None = None
+    rate_bytes_s: float | None = None
+    dirty_bytes_s: float | None = None
+    downtime_ms: int | None = None
+    downtime_limit_ms: int | None = None
+    lines: int = 0  # log lines read so far: where the next read starts
+    error: str = ""  # the last ERROR line, which names the cause better than the exit status
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Seconds until the rest is sent at the present rate; None while unknown."""
+        if self.total_bytes is None or not self.rate_bytes_s:
+            return None
+        return max(0.0, self.total_bytes - self.transferred_bytes) / self.rate_bytes_s
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One sentence of history: what became of one move."""
+
+    identity: GuestIdentity
+    name: str
+    source: NodeName
+    target: NodeName
+    result: Result
+    why: Why  # for STARTED and SUCCEEDED the reason of the move, else the reason of the failure
+    cause: ObjectRef
+    lane: Lane
+    message: str
+    at: float
+    seconds: float | None = None
+    upid: Upid | None = None
+    progress: Progress | None = None
+
+    @property
+    def vmid(self) -> Vmid:
+        """The guest's number."""
+        return self.identity.vmid

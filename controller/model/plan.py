@@ -1,0 +1,146 @@
+"""What Drover means to do: moves with their reasons, and a word about every other guest.
+
+Made by `decide`; carried out by `act`; shown by `report` and `cli`.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName, ObjectRef, Vmid
+from controller.model.reasons import Why
+
+
+class Lane(IntEnum):
+    """Which kind of work goes first. Only `BALANCE` is voluntary."""
+
+    DRAIN = 100
+    REPAIR = 30
+    RETURN = 20
+    BALANCE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class MoveOptions:
+    """How PVE is asked to move the guest, frozen when the move starts."""
+
+    online: bool
+    restart: bool = False  # containers: stop, move, start
+    with_local_disks: bool = False
+    bandwidth_limit_mib_s: int = 0  # 0 = none of our own
+    policy: str = ""  # the MigrationPolicy that won, "" = defaults
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One guest, from, to, why."""
+
+    identity: GuestIdentity
+    name: str
+    source: NodeName
+    target: NodeName
+    why: Why
+    cause: ObjectRef
+    message: str  # a sentence for people: what makes this move necessary and why to this node
+    lane: Lane
+    memory_bytes: int  # what it will occupy on the target
+    options: MoveOptions
+
+    @property
+    def vmid(self) -> Vmid:
+        """The guest's number."""
+        return self.identity.vmid
+
+    @property
+    def kind(self) -> GuestKind:
+        """VM or container."""
+        return self.identity.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A guest that has to move, but not now; `move` when its target is already chosen."""
+
+    vmid: Vmid
+    why: Why
+    message: str
+    cause: ObjectRef
+    move: Move | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A guest that ought to move and can't until somebody changes something. `remedy` says what."""
+
+    vmid: Vmid
+    why: Why
+    message: str
+    remedy: str
+    cause: ObjectRef
+
+
+class DrainMode(StrEnum):
+    """What a maintenance wants of its node."""
+
+    EVACUATE = "Evacuate"
+    CORDON = "Cordon"
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Where one node's maintenance stands, computed from what is observed."""
+
+    ref: ObjectRef
+    node: NodeName
+    mode: DrainMode
+    remaining: tuple[Vmid, ...]  # guests that still have to leave, moving ones included
+    moving: tuple[Vmid, ...]
+    blocked: tuple[Blocked, ...]
+    staying: tuple[Vmid, ...]  # left on purpose (Skip rules, templates)
+    remaining_bytes: int
+    drained: bool
+    reason: str = ""  # the audit text of the spec
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that does not hold right now, and whom it concerns."""
+
+    cause: ObjectRef
+    why: Why
+    vmids: tuple[Vmid, ...]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The whole difference between what is wanted and what is. Every guest is in exactly one of the five groups."""
+
+    cluster: ClusterName
+    at: float
+    moves: tuple[Move, ...] = ()  # may start now, in this order
+    waiting: tuple[Waiting, ...] = ()
+    blocked: tuple[Blocked, ...] = ()
+    flying: tuple[Vmid, ...] = ()  # being moved, by us or by somebody else
+    fine: frozenset[Vmid] = frozenset()
+    drains: tuple[Drain, ...] = ()
+    violations: tuple[Violation, ...] = ()
+    unsafe: tuple[str, ...] = ()  # the independent check's findings; non-empty: nothing of this plan is done
+    generations: Mapping[ObjectRef, int] = field(default_factory=dict)
+
+    @property
+    def all_moves(self) -> tuple[Move, ...]:
+        """Moves that may start now, then those that wait with a chosen target."""
+        return self.moves + tuple(item.move for item in self.waiting if item.move is not None)
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits over moves, reasons and spec generations; no times and no measured numbers, so it can be approved."""
+        content = {
+            "moves": sorted([m.vmid, m.kind, m.source, m.target, m.why, str(m.cause)] for m in self.all_moves),
+            "blocked": sorted([b.vmid, b.why, str(b.cause)] for b in self.blocked),
+            "generations": sorted([str(ref), generation] for ref, generation in self.generations.items()),
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
