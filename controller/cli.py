@@ -1,2 +1,4 @@
 """Placeholder until controller/cli/ is there."""
+
+
 def main() -> None: ...

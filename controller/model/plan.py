@@ -47,6 +47,7 @@ class Move:
     lane: Lane
     memory_bytes: int  # what it will occupy on the target
     options: MoveOptions
+    returns: bool = False  # remember where it came from: it goes back there after the maintenance
 
     @property
     def vmid(self) -> Vmid:
@@ -127,6 +128,8 @@ class Plan:
     fine: frozenset[Vmid] = frozenset()
     drains: tuple[Drain, ...] = ()
     violations: tuple[Violation, ...] = ()
+    matched: Mapping[ObjectRef, tuple[Vmid, ...]] = field(default_factory=dict)  # guests that each policy selects
+    forget_origins: tuple[Vmid, ...] = ()  # origins that no longer mean anything: moved by hand, another guest, Stay
     unsafe: tuple[str, ...] = ()  # the independent check's findings; non-empty: nothing of this plan is done
     generations: Mapping[ObjectRef, int] = field(default_factory=dict)
 
