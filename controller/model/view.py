@@ -1,0 +1,44 @@
+"""How one cluster stands after a tick, as one frozen value.
+
+Made by `loop.tick`; `report` turns it into conditions, metrics, status and pages.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from controller.model.ids import ClusterName, Vmid
+from controller.model.memory import Memory
+from controller.model.observed import Observed
+from controller.model.outcome import Outcome, Progress
+from controller.model.plan import Plan
+from controller.model.reasons import Why
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One statement with its reason: why a cluster can't be reached, why Drover is not armed."""
+
+    ok: bool
+    why: Why
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """Everything about one cluster that people and machines may ask for. Ages in seconds of the monotonic clock."""
+
+    cluster: ClusterName
+    at: float
+    connected: Finding
+    armed: Finding
+    seen: Observed | None = None  # the last complete look
+    seen_age_seconds: float = 0.0
+    plan: Plan | None = None  # the plan made from it
+    memory: Memory = field(default_factory=Memory)
+    progress: Mapping[Vmid, Progress] = field(default_factory=lambda: MappingProxyType({}))
+    outcomes: tuple[Outcome, ...] = ()  # what ended or was refused since the view before
+    missing_rights: tuple[str, ...] = ()  # the `pveum` lines that would grant them
+    insecure: bool = False  # TLS verification is switched off
+    ticks: int = 0
+    tick_seconds: float = 0.0

@@ -1,0 +1,243 @@
+"""The machine's side of the configuration: credentials, hooks, paths, ports. Never from Git.
+
+Read once by `cli` and `app` from a TOML file and a few environment variables, then passed on as frozen values; nobody imports
+a setting as a value. Git may *name* a credential or a hook; what the name means, and to which endpoints a secret may be sent,
+is decided here.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+DEFAULT_FILE = Path("/etc/drover/drover.toml")
+
+
+class SettingsError(Exception):
+    """The settings can't be used: names the file, the key, what is wrong and what would be right."""
+
+
+class Secret:
+    """A string that never shows itself in logs, tracebacks or dumps; `reveal()` is the only way to read it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The secret itself; call it only where it goes onto the wire."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(****)"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """An API token and where it may be sent.
+
+    token_id: `user@realm!name`. secret: the token's value. endpoints: the URLs this token may be sent to; a PveCluster that
+    names this credential with any other endpoint is refused. fingerprint_sha256: when set, the only certificate it is sent to.
+    """
+
+    name: str
+    token_id: str
+    secret: Secret
+    endpoints: tuple[str, ...]
+    fingerprint_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A command that specs may name; `argv` is run without a shell."""
+
+    name: str
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """Where metrics, health, status and the page are served; read-only, so loopback or a scrape network is fine."""
+
+    host: str = "127.0.0.1"
+    port: int = 9808
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """format: `auto` (console on a terminal, JSON otherwise), `json` or `console`. level: debug, info, warning, error."""
+
+    format: str = "auto"
+    level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """interval_seconds: how often a cluster is looked at when nothing happens.
+
+    planner_seconds: a plan that takes longer is discarded.
+    """
+
+    interval_seconds: float = 10.0
+    planner_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of it. source: the folder of manifests. state_directory: one state file per cluster. socket: the control socket."""
+
+    source: Path = Path("/etc/drover/manifests")
+    state_directory: Path = Path("/var/lib/drover")
+    socket: Path = Path("/run/drover/control.sock")
+    http: HttpSettings = HttpSettings()
+    log: LogSettings = LogSettings()
+    loop: LoopSettings = LoopSettings()
+    credentials: Mapping[str, Credential] = field(default_factory=lambda: MappingProxyType({}))
+    hooks: Mapping[str, Hook] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def load(file: Path | None = None, env: Mapping[str, str] | None = None) -> Settings:
+    """Settings from `file`, else from `$DROVER_CONFIG`, else from /etc/drover/drover.toml when that exists, else defaults.
+
+    `$DROVER_SOURCE`, `$DROVER_STATE`, `$DROVER_SOCKET` and `$DROVER_LISTEN` win over the file. Raises SettingsError.
+    """
+    env = os.environ if env is None else env
+    chosen = file or (Path(env["DROVER_CONFIG"]) if env.get("DROVER_CONFIG") else None)
+    if chosen is None and not DEFAULT_FILE.exists():
+        return _settings(_Table({}, "environment", ""), env)
+    chosen = chosen or DEFAULT_FILE
+    try:
+        content = tomllib.loads(chosen.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{chosen}: can't be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{chosen}: not valid TOML: {error}") from error
+    return _settings(_Table(content, str(chosen), ""), env)
+
+
+def _settings(top: "_Table", env: Mapping[str, str]) -> Settings:
+    http, log, loop = top.table("http"), top.table("log"), top.table("loop")
+    listen = env.get("DROVER_LISTEN") or http.text("listen", "127.0.0.1:9808")
+    settings = Settings(
+        source=Path(env.get("DROVER_SOURCE") or top.text("source", "/etc/drover/manifests")),
+        state_directory=Path(env.get("DROVER_STATE") or top.text("stateDirectory", "/var/lib/drover")),
+        socket=Path(env.get("DROVER_SOCKET") or top.text("socket", "/run/drover/control.sock")),
+        http=_http(listen, http),
+        log=LogSettings(
+            format=log.choice("format", ("auto", "json", "console"), "auto"),
+            level=log.choice("level", ("debug", "info", "warning", "error"), "info"),
+        ),
+        loop=LoopSettings(
+            interval_seconds=loop.number("intervalSeconds", 10.0, least=1.0),
+            planner_seconds=loop.number("plannerSeconds", 60.0, least=1.0),
+        ),
+        credentials=MappingProxyType({n: _credential(n, t, env) for n, t in top.tables("credentials").items()}),
+        hooks=MappingProxyType({n: Hook(n, t.texts("command")) for n, t in top.tables("hooks").items()}),
+    )
+    for table in (top, http, log, loop):
+        table.refuse_unknown()
+    return settings
+
+
+def _http(listen: str, table: "_Table") -> HttpSettings:
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise table.error("listen", f"{listen!r} is not an address; use HOST:PORT such as 127.0.0.1:9808")
+    return HttpSettings(host.strip("[]"), int(port))
+
+
+def _credential(name: str, table: "_Table", env: Mapping[str, str]) -> Credential:
+    token_id = table.text("tokenId")
+    if "@" not in token_id or "!" not in token_id:
+        raise table.error("tokenId", f"{token_id!r} is not a token id; use USER@REALM!NAME such as drover@pve!main")
+    sources = [key for key in ("secret", "secretFile", "secretEnv") if table.has(key)]
+    if len(sources) != 1:
+        raise table.error("secretFile", "exactly one of secretFile, secretEnv and secret has to be given")
+    endpoints = table.texts("endpoints")
+    if not endpoints:
+        raise table.error("endpoints", "names no endpoint; list the URLs this token may be sent to: https://HOST:8006")
+    credential = Credential(
+        name, token_id, _secret(table, sources[0], env), endpoints, table.text("fingerprintSha256", "")
+    )
+    table.refuse_unknown()
+    return credential
+
+
+def _secret(table: "_Table", source: str, env: Mapping[str, str]) -> Secret:
+    given = table.text(source)
+    if source == "secret":
+        return Secret(given)
+    if source == "secretEnv":
+        if not env.get(given):
+            raise table.error(source, f"the environment variable {given} is not set")
+        return Secret(env[given])
+    try:
+        return Secret(Path(given).read_text(encoding="utf-8").strip())
+    except OSError as error:
+        raise table.error(source, f"{given} can't be read: {error.strerror}") from error
+
+
+class _Table:
+    """One TOML table with typed, named access, so that every mistake names the file and the key."""
+
+    def __init__(self, content: Mapping[str, object], file: str, path: str) -> None:
+        self._content, self._file, self._path = content, file, path
+        self._asked: set[str] = set()
+
+    def error(self, key: str, problem: str) -> SettingsError:
+        return SettingsError(f"{self._file}: {self._path}{key}: {problem}")
+
+    def has(self, key: str) -> bool:
+        self._asked.add(key)
+        return key in self._content
+
+    def text(self, key: str, default: str | None = None) -> str:
+        self._asked.add(key)
+        value = self._content.get(key, default)
+        if value is None:
+            raise self.error(key, "is missing")
+        if not isinstance(value, str):
+            raise self.error(key, f"has to be a string, not {type(value).__name__}")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        self._asked.add(key)
+        value = self._content.get(key)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.error(key, "has to be a list of strings")
+        return tuple(str(item) for item in value)
+
+    def choice(self, key: str, allowed: tuple[str, ...], default: str) -> str:
+        value = self.text(key, default)
+        if value not in allowed:
+            raise self.error(key, f"{value!r} is not known; one of {', '.join(allowed)}")
+        return value
+
+    def number(self, key: str, default: float, *, least: float) -> float:
+        self._asked.add(key)
+        value = self._content.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
+            raise self.error(key, f"has to be a number of at least {least:g}")
+        return float(value)
+
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self._content)
+
+    def table(self, key: str) -> "_Table":
+        self._asked.add(key)
+        value = self._content.get(key, {})
+        if not isinstance(value, dict):
+            raise self.error(key, "has to be a table")
+        return _Table(value, self._file, f"{self._path}{key}.")
+
+    def tables(self, key: str) -> dict[str, "_Table"]:
+        group = self.table(key)
+        return {name: group.table(name) for name in group.keys()}
+
+    def refuse_unknown(self) -> None:
+        unknown = sorted(set(self._content) - self._asked)
+        if unknown:
+            raise self.error(unknown[0], f"is not a setting; known here: {', '.join(sorted(self._asked))}")
