@@ -223,7 +223,7 @@ class _Table:
             raise self.error(key, f"has to be a number of at least {least:g}")
         return float(value)
 
-    def keys(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         return tuple(self._content)
 
     def table(self, key: str) -> "_Table":
@@ -235,7 +235,7 @@ class _Table:
 
     def tables(self, key: str) -> dict[str, "_Table"]:
         group = self.table(key)
-        return {name: group.table(name) for name in group.keys()}
+        return {name: group.table(name) for name in group.names()}
 
     def refuse_unknown(self) -> None:
         unknown = sorted(set(self._content) - self._asked)
