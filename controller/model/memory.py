@@ -41,6 +41,8 @@ class Flight:
     tasks_before: frozenset[str] = frozenset()  # UPIDs of the guest on the source before the call: what is new is ours
     upid: Upid | None = None
     ha: bool = False  # requested from PVE HA: the real task is another one
+    waiting: str = ""  # what keeps it from being called ended, one of `act.ending`'s words; "" = nothing unusual
+    waiting_since: float = 0.0  # epoch seconds, our clock: the wait has to outlive restarts
 
     @property
     def vmid(self) -> Vmid:
@@ -61,13 +63,18 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """A guest whose last move failed: not again before `until` (epoch seconds, our clock)."""
+    """A guest that is not moved again before `until` (epoch seconds, our clock).
+
+    `failures` counts moves that failed one after the other. 0: nothing failed, but the look right before the move found an
+    obstacle that waiting does not remove; `why` and `message` name it, and `until` is when it is looked at again.
+    """
 
     identity: GuestIdentity
     failures: int
     until: float
     why: Why
     message: str
+    under: str = ""  # the spec generations it failed under (`act.backoff.mark`): a changed spec starts anew
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ class Outcome:
     seconds: float | None = None
     upid: Upid | None = None
     progress: Progress | None = None
+    warning: str = ""  # what a person should know although the guest is well: "" = nothing
 
     @property
     def vmid(self) -> Vmid:
