@@ -1,0 +1,93 @@
+"""Nodes: hardware, software release, power, and membership.
+
+Used by the world and by every call that names a node.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from controller.simulator.seed import NodeFile
+
+TICK = 10.0
+"""Seconds between two broadcasts of a node's numbers (pve-manager: PVE/Service/pvestatd.pm)."""
+EXPIRY = 300.0
+"""Seconds after which numbers that were not renewed are dropped (pve-cluster: src/pmxcfs/status.c)."""
+WARM_UP = 12.0
+"""Seconds from power to the first broadcast and to an answering pveproxy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Package versions of one PVE release."""
+
+    manager: str
+    repoid: str
+    qemu_server: str
+    qemu: str
+    kernel: str
+    ha_manager: str
+
+
+RELEASES = {
+    "8.4": Release("8.4.1", "2a5fa54a8503f96d", "8.3.12", "9.2.0", "6.8.12-9-pve", "4.0.7"),
+    "9.0": Release("9.0.3", "025864202ebb6109", "9.0.16", "10.0.2", "6.14.8-2-pve", "5.0.4"),
+    "9.1": Release("9.1.1", "42db4a6cf33dac83", "9.1.0", "10.1.2", "6.17.2-1-pve", "5.0.8"),
+    "9.2": Release("9.2.11", "14a22df35955d97d", "9.2.6", "10.2.1", "6.17.9-1-pve", "5.2.0"),
+}
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One node. `member` is what corosync believes, `powered` what is true; `proxy` whether its pveproxy answers.
+
+    `phase` shifts its ten-second broadcasts. `group` tells the sides of a partition apart.
+    """
+
+    name: str
+    nodeid: int
+    ip: str
+    version: str
+    file: NodeFile
+    booted_at: float
+    phase: float
+    config: dict[str, Any]
+    powered: bool = True
+    member: bool = True
+    proxy: bool = True
+    daemon: bool = True
+    group: int = 0
+    down_at: float = float("-inf")
+    proxy_down_at: float = float("-inf")
+    last_pid: int = 1000
+    waiting: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def release(self) -> Release:
+        """The packages it runs."""
+        return RELEASES[self.version]
+
+    @property
+    def memory(self) -> int:
+        """Bytes of RAM."""
+        return self.file.memory
+
+    def at_least(self, release: str) -> bool:
+        """Whether its software is of `release` or newer."""
+        return _order(self.version) >= _order(release)
+
+    def pid(self) -> int:
+        """Return a fresh process id."""
+        self.last_pid += 3
+        return self.last_pid
+
+    def tick_before(self, moment: float) -> float:
+        """Return when it last broadcast at or before `moment`, had it been up all the time."""
+        return self.phase + TICK * ((moment - self.phase) // TICK)
+
+    def answers(self) -> bool:
+        """Whether somebody who reaches it gets an answer from its pveproxy."""
+        return self.powered and self.proxy
+
+
+def _order(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

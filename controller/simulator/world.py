@@ -1,0 +1,283 @@
+"""The cluster as it really is: nodes, guests, storages, tasks and wires, and the one way to let time pass.
+
+`routes` answer from it, `faults` break it, `http` and `transport` advance it; tests and stories look inside.
+"""
+
+import random
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from controller.simulator.access import Access
+from controller.simulator.api import Request, Response
+from controller.simulator.engine import Engine, Timer
+from controller.simulator.guests import Guest, build_config
+from controller.simulator.network import Network
+from controller.simulator.nodes import Node
+from controller.simulator.seed import ClusterFile, GuestFile
+from controller.simulator.storage import Storage, Volume
+from controller.simulator.tasks import Task, TaskBook
+
+CRASH_NOTICED = 8.0
+"""Seconds until corosync misses a node that lost power; it was more than six on a real cluster."""
+_JOURNAL = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the journal: virtual epoch seconds, what happened, and to whom."""
+
+    at: float
+    kind: str
+    facts: dict[str, Any]
+
+    def __str__(self) -> str:
+        facts = " ".join(f"{key}={value}" for key, value in self.facts.items() if value is not None)
+        return f"{self.kind} {facts}".rstrip()
+
+
+Interceptor: TypeAlias = Callable[[Request, Callable[[], Response]], Response | None]
+"""Gets a request and what would carry it out; answers in its own way, or None to let the call pass."""
+
+
+class World:
+    """One simulated cluster. Single-threaded; the same file, seed and calls give the same bytes."""
+
+    def __init__(self, file: ClusterFile, *, seed: int = 0) -> None:
+        self.file = file
+        self.seed = seed
+        self.random = random.Random(seed)
+        self.engine = Engine(file.start)
+        self.start = file.start
+        self.name = file.name
+        self.options: dict[str, Any] = dict(file.options)
+        self.pools: dict[str, dict[str, Any]] = {
+            name: {"comment": pool.comment, "storages": list(pool.storages)} for name, pool in file.pools.items()
+        }
+        self.mappings: dict[str, dict[str, dict[str, Any]]] = {"pci": {}, "usb": {}, "dir": {}}
+        for kind, entries in file.mappings.items():
+            self.mappings[kind] = dict(entries)
+        self.journal: deque[Entry] = deque(maxlen=_JOURNAL)
+        self.observers: list[Callable[[Entry], None]] = []
+        self.revision = 0
+        """Rises with every change that pmxcfs shows at once: configurations, locks, tags, places."""
+        self.split_at = float("-inf")
+        self.interceptors: list[Interceptor] = []
+        """What faults put between a call and its answer; see `simulator.faults`."""
+        self.ha_resources: dict[str, dict[str, Any]] = {}
+        self.tasks = TaskBook(self.engine, self.log)
+        self.nodes = {name: self._node(number, name) for number, name in enumerate(file.nodes, 1)}
+        self.storages = {name: Storage.of(name, storage) for name, storage in file.storages.items()}
+        self.guests: dict[int, Guest] = {}
+        for vmid, guest in sorted(file.guests.items()):
+            self._guest(vmid, guest)
+        self.access = Access.of(file.access, file.version, lambda: self.now, self._pool_members)
+        self.network = Network(self.engine, {name: float(node.file.link) for name, node in self.nodes.items()})
+
+    def _node(self, number: int, name: str) -> Node:
+        file = self.file.nodes[name]
+        return Node(
+            name=name,
+            nodeid=number,
+            ip=file.ip or f"10.0.0.{number}",
+            version=file.version or self.file.version,
+            file=file,
+            booted_at=self.now - file.uptime,
+            phase=self.random.uniform(0.0, 10.0),
+            config=dict(file.config),
+        )
+
+    def _guest(self, vmid: int, file: GuestFile) -> None:
+        volids: dict[str, str] = {}
+        for number, (key, disk) in enumerate(file.disks.items()):
+            storage = self.storages[disk.storage]
+            suffix = "cloudinit" if "cloudinit" in (disk.volume or "") else ""
+            volid = f"{storage.name}:{disk.volume}" if disk.volume else storage.volid(vmid, number, suffix)
+            used = disk.size // 4 if disk.used is None else disk.used
+            storage.place(file.node)[volid] = Volume(volid, disk.size, used, vmid, ctime=int(self.start))
+            volids[key] = volid
+        running = file.status != "stopped"
+        guest = Guest(
+            vmid=vmid,
+            type=file.type,
+            node=file.node,
+            config=build_config(vmid, file, volids, self.start),
+            run=file.status,
+            started_at=self.now - min(file.uptime, self.file.nodes[file.node].uptime),
+            load=file.load,
+            touched=file.touched,
+            dirty=float(file.dirty),
+            working=float(file.memory // 10 if file.working is None else file.working),
+            written=float(file.written),
+            stops_in=file.stops_in,
+            pool=file.pool,
+        )
+        for name in file.snapshots:
+            disks = {key: value for key, value in guest.config.items() if key in file.disks}
+            guest.snapshots[name] = {"snaptime": int(self.start) - 86_400, **disks}
+        self.guests[vmid] = guest
+        if file.ha is not None:
+            self.ha_resources[f"{'ct' if file.type == 'lxc' else 'vm'}:{vmid}"] = dict(file.ha)
+        if running:
+            self.boot(guest)
+
+    def _pool_members(self) -> dict[str, tuple[set[int], list[str]]]:
+        members: dict[str, tuple[set[int], list[str]]] = {
+            name: (set(), pool["storages"]) for name, pool in self.pools.items()
+        }
+        for guest in self.guests.values():
+            if guest.pool in members:
+                members[guest.pool][0].add(guest.vmid)
+        return members
+
+    def boot(self, guest: Guest) -> None:
+        """Give a guest the process of its node: pid, QEMU and machine version."""
+        node = self.nodes[guest.node]
+        guest.pid = node.pid()
+        if guest.type == "qemu":
+            guest.qemu = node.release.qemu
+            major, minor, _ = node.release.qemu.split(".")
+            guest.machine = guest.machine or f"pc-i440fx-{major}.{minor}+pve0"
+
+    # time
+
+    @property
+    def now(self) -> float:
+        """Virtual epoch seconds."""
+        return self.engine.now
+
+    def advance(self, to: float) -> None:
+        """Let time pass until `to` (epoch seconds), running all that is due. A moment in the past is ignored."""
+        self.engine.advance(to)
+
+    def at(self, when: float, action: Callable[[], None]) -> Timer:
+        """Do `action` at `when`, epoch seconds."""
+        return self.engine.at(when, action)
+
+    def after(self, seconds: float, action: Callable[[], None]) -> Timer:
+        """Do `action` in `seconds`."""
+        return self.engine.after(seconds, action)
+
+    def log(self, kind: str, **facts: Any) -> None:
+        """Write a line into the journal and tell the observers."""
+        entry = Entry(self.now, kind, facts)
+        self.journal.append(entry)
+        for observer in self.observers:
+            observer(entry)
+
+    def spawn(
+        self, node: str, kind: str, ident: str, user: str, body: Callable[[Task], Generator[Any, Any, None]]
+    ) -> Task:
+        """Fork a worker; see `TaskBook.start`."""
+        return self.tasks.start(self.nodes[node], kind, ident, user, body)
+
+    # membership
+
+    def connected(self, one: str, other: str) -> bool:
+        """Whether two nodes reach each other over the network."""
+        first, second = self.nodes[one], self.nodes[other]
+        return first.powered and second.powered and first.group == second.group
+
+    def online(self, viewer: str, node: str) -> bool:
+        """Whether corosync on `viewer` counts `node` as a member."""
+        return viewer == node or (self.nodes[node].member and self.nodes[node].group == self.nodes[viewer].group)
+
+    def members(self, viewer: str) -> list[str]:
+        """Return the nodes that `viewer` sees online, itself included."""
+        return [name for name in self.nodes if self.online(viewer, name)]
+
+    def quorate(self, viewer: str) -> bool:
+        """Whether the side of `viewer` has more than half of the votes."""
+        return len(self.members(viewer)) * 2 > len(self.nodes)
+
+    # guests
+
+    def touch(self, guest: Guest) -> None:
+        """Announce a change of `guest`: what was broadcast last stays visible until the next broadcast."""
+        tick = self.nodes[guest.node].tick_before(self.now)
+        if guest.changed <= tick:
+            guest.shadow = guest_numbers(self, guest, tick) if guest.created <= tick else None
+        guest.changed = self.now
+        self.revision += 1
+
+    def set_run(self, guest: Guest, run: str) -> None:
+        """Change a guest's run state; a start and a stop reset its counters."""
+        if guest.run == run:
+            return
+        self.touch(guest)
+        was = guest.running
+        guest.run = run
+        if guest.running and not was:
+            guest.started_at = self.now
+            self.boot(guest)
+        elif not guest.running:
+            guest.pid, guest.machine, guest.qemu = 0, "", ""
+            for key in guest.deletes:
+                guest.config.pop(key, None)
+            guest.config |= guest.pending
+            guest.pending, guest.deletes = {}, {}
+        self.log("guest-state", guest=guest.vmid, node=guest.node, state=run)
+
+    def set_config(self, guest: Guest, values: dict[str, Any], delete: Iterable[str] = ()) -> None:
+        """Write into a guest's configuration file."""
+        self.touch(guest)
+        for key in delete:
+            guest.config.pop(key, None)
+        guest.config |= values
+
+    def set_lock(self, guest: Guest, lock: str | None) -> None:
+        """Take or drop the configuration's lock."""
+        if guest.lock != lock:
+            self.set_config(guest, {} if lock is None else {"lock": lock}, ("lock",))
+            self.log("guest-lock", guest=guest.vmid, lock=lock or "none")
+
+    def move_config(self, guest: Guest, target: str) -> None:
+        """Rename the configuration file into another node's directory: the moment at which a guest changes its node."""
+        source = guest.node
+        self.touch(guest)
+        guest.node = target
+        self.log("guest-node", guest=guest.vmid, source=source, target=target)
+
+    def next_vmid(self) -> int:
+        """Return the lowest free VMID from 100 on."""
+        vmid = 100
+        while vmid in self.guests:
+            vmid += 1
+        return vmid
+
+
+def guest_numbers(world: World, guest: Guest, moment: float) -> dict[str, Any]:
+    """Return what a node's pvestatd broadcasts about a guest at `moment` (pve-manager: PVE/Service/pvestatd.pm)."""
+    host = world.nodes[guest.node].file
+    memory = guest.memory
+    cpus = guest.vcpus or host.cpus
+    row: dict[str, Any] = {
+        "status": guest.run if guest.type == "qemu" or not guest.running else "running",
+        "name": guest.name,
+        "template": 1 if guest.template else 0,
+        "maxcpu": min(cpus, host.cpus),
+        "maxmem": memory,
+        "maxdisk": guest.maxdisk(),
+        "disk": 0,
+    }
+    if not guest.running:
+        row |= _STOPPED
+        return row
+    uptime = max(0, int(moment - guest.started_at))
+    wobble = (((guest.vmid * 2_654_435_761 + int(moment) * 40_503) >> 7) & 0xFF) / 255
+    used = int(memory * guest.touched)
+    row["uptime"] = uptime
+    row["cpu"] = guest.load * (0.8 + 0.4 * wobble) if guest.run == "running" else 0
+    row["mem"] = used
+    row["memhost"] = used
+    row["netin"] = uptime * 12_000 + guest.vmid
+    row["netout"] = uptime * 8_000 + guest.vmid
+    row["diskread"] = uptime * 4_096
+    row["diskwrite"] = int(uptime * guest.written)
+    return row
+
+
+_STOPPED = {
+    "uptime": 0, "cpu": 0, "mem": 0, "memhost": 0, "netin": 0, "netout": 0, "diskread": 0, "diskwrite": 0,
+}  # fmt: skip
