@@ -1,0 +1,185 @@
+"""NodeMaintenance: evacuate a node; deleting the object ends its maintenance.
+
+Read by `decide`; `PveCluster` holds a template of the same fields for maintenance that a label implies.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from controller.model.ids import ClusterName
+from controller.specs.base import Model, NotYet, PveNodeName, Rule, Seconds, Text, exactly_one, exactly_one_cel, says
+from controller.specs.common import Column, CommonSpec, GuestSelector, Kind, LabelSelector
+
+
+class MaintenanceMode(StrEnum):
+    """Empty the node, or only keep guests from coming."""
+
+    EVACUATE = "Evacuate"
+    CORDON = "Cordon"
+
+
+class Behavior(StrEnum):
+    """What happens to a guest of a node that is evacuated."""
+
+    MIGRATE = "Migrate"
+    MIGRATE_IF_POSSIBLE = "MigrateIfPossible"
+    SHUTDOWN = "Shutdown"
+    SHUTDOWN_AND_RESTART_ELSEWHERE = "ShutdownAndRestartElsewhere"
+    SKIP = "Skip"
+
+
+class Containers(StrEnum):
+    """Containers have no live migration."""
+
+    RESTART = "Restart"
+    BLOCK = "Block"
+
+
+class OnDeadline(StrEnum):
+    """What happens to guests that are still there at the deadline."""
+
+    HOLD = "Hold"
+    SHUTDOWN_REMAINING = "ShutdownRemaining"
+
+
+class AfterMaintenance(StrEnum):
+    """Where evacuated guests go when maintenance is over."""
+
+    RETURN = "Return"
+    STAY = "Stay"
+    REBALANCE = "Rebalance"
+
+
+class OnCancel(StrEnum):
+    """What happens to running moves when maintenance is called off."""
+
+    FINISH_RUNNING = "FinishRunning"
+    ABORT_RUNNING = "AbortRunning"
+
+
+class MaintenanceRule(Model):
+    """What happens to some of the guests."""
+
+    guest_selector: GuestSelector
+    """Which guests; the first rule that matches counts."""
+    behavior: Behavior
+    """What happens to them."""
+    order: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    """Guests of a lower order leave first."""
+
+
+class MaintenanceTemplate(Model):
+    """How a node is evacuated."""
+
+    reason: Text = ""
+    """For people, and in events."""
+    rules: Annotated[tuple[MaintenanceRule, ...], NotYet(), Field(max_length=64)] = ()
+    """What happens to some of the guests; the first match counts."""
+    default_behavior: Annotated[Behavior, NotYet((Behavior.SHUTDOWN, Behavior.SHUTDOWN_AND_RESTART_ELSEWHERE))] = (
+        Behavior.MIGRATE
+    )
+    """What happens to all others. A guest that cannot move is blocked with a reason, never stopped silently."""
+    containers: Containers = Containers.RESTART
+    """Restart: move containers by stopping and starting them. Block: leave them to people."""
+    include_stopped: bool = True
+    """Move stopped guests, too."""
+    include_templates: bool = False
+    """Move templates, too."""
+    deadline_seconds: Annotated[Seconds, NotYet()] = 0
+    """Seconds that the evacuation may take; 0: no limit."""
+    on_deadline: Annotated[OnDeadline, NotYet()] = OnDeadline.HOLD
+    """What happens to guests that are still there then."""
+    override_must: bool = False
+    """Let the evacuation break placement rules that Must hold."""
+    after_maintenance: Annotated[AfterMaintenance, NotYet((AfterMaintenance.REBALANCE,))] = AfterMaintenance.RETURN
+    """Return: back to where they came from. Stay: where they are. Rebalance: wherever is best."""
+    on_cancel: Annotated[OnCancel, NotYet((OnCancel.ABORT_RUNNING,))] = OnCancel.FINISH_RUNNING
+    """What happens to running moves when maintenance is called off."""
+
+
+def _is_a_time(text: str) -> str:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        raise PydanticCustomError("time", "no such time") from None
+    return text
+
+
+Timestamp = Annotated[
+    str,
+    Field(
+        max_length=40,
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$",
+        json_schema_extra={"format": "date-time", **says("a time with its zone, such as 2026-11-23T22:00:00Z")},
+    ),
+    AfterValidator(_is_a_time),
+]
+IntOrPercent = Annotated[
+    Annotated[int, Field(ge=1, le=1_000_000)] | Annotated[str, Field(max_length=4, pattern="^([1-9][0-9]?|100)%$")],
+    Field(json_schema_extra=says("a whole number, 1 or more, or a percentage such as 25%")),
+]
+
+
+class NodeMaintenanceSpec(CommonSpec, MaintenanceTemplate):
+    """Spec of a NodeMaintenance."""
+
+    node_name: PveNodeName | None = None
+    """PVE's name of the node."""
+    node_selector: Annotated[LabelSelector | None, NotYet()] = None
+    """Many nodes, a few at a time."""
+    max_unavailable: Annotated[IntOrPercent | None, NotYet()] = None
+    """With nodeSelector: nodes in maintenance at once, a number or a percentage; 1 unless given."""
+    mode: MaintenanceMode = MaintenanceMode.EVACUATE
+    """Evacuate: move everything away. Cordon: accept nothing new."""
+    not_before: Annotated[Timestamp | None, NotYet()] = None
+    """Announced maintenance: prepare until then, move afterwards."""
+
+    checks: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            exactly_one("nodeName", "nodeSelector"),
+            exactly_one_cel("nodeName", "nodeSelector"),
+            "has to say which node",
+            "exactly one of nodeName and nodeSelector",
+        ),
+        Rule(
+            lambda raw: "maxUnavailable" not in raw or "nodeSelector" in raw,
+            "!has(self.maxUnavailable) || has(self.nodeSelector)",
+            "means nothing for a single node",
+            "maxUnavailable together with nodeSelector",
+            ("maxUnavailable",),
+        ),
+        Rule(
+            lambda raw: raw.get("onDeadline", "Hold") == "Hold" or bool(raw.get("deadlineSeconds", 0)),
+            "!has(self.onDeadline) || self.onDeadline == 'Hold' || (has(self.deadlineSeconds) && self.deadlineSeconds > 0)",
+            "there is no deadline",
+            "onDeadline: Hold, or deadlineSeconds above 0",
+            ("onDeadline",),
+            (("onDeadline",), ("deadlineSeconds",)),
+        ),
+    )
+
+
+class NodeMaintenance(Kind):
+    """Maintenance of a node: everything on it is moved away. Deleting the object ends the maintenance."""
+
+    kind: Literal["NodeMaintenance"] = "NodeMaintenance"
+    spec: NodeMaintenanceSpec
+
+    plural: ClassVar[str] = "nodemaintenances"
+    short_names: ClassVar[tuple[str, ...]] = ("nm",)
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(name="Node", type="string", path=".spec.nodeName"),
+        Column(name="Mode", type="string", path=".spec.mode"),
+        Column(name="Progress", type="integer", path=".status.progressPercent"),
+        Column(name="Drained", type="string", path='.status.conditions[?(@.type=="Drained")].status'),
+        Column(name="Age", type="date", path=".metadata.creationTimestamp"),
+    )
+
+    @property
+    def cluster(self) -> ClusterName:
+        """The cluster it belongs to."""
+        return self.spec.cluster_ref.name
