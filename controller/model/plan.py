@@ -103,6 +103,8 @@ class Drain:
     remaining_bytes: int
     drained: bool
     reason: str = ""  # the audit text of the spec
+    hold: Why | None = None  # why nothing of it is started: SUSPENDED, TOO_MANY_UNAVAILABLE
+    message: str = ""  # one sentence: how far it is, or what it waits for
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ class Why(StrEnum):
     SIZE_UNKNOWN = "SizeUnknown", "PVE reports no memory size for it.", "Check pvestatd on its node."
     NODE_OFFLINE = "NodeOffline", "Its node is offline.", "Bring the node back, or let PVE HA recover the guest."
     TARGET_OFFLINE = "TargetOffline", "The target node is offline or its state is unknown.", "Bring the node back."
+    TARGET_FULL = "TargetFull", "The target has no room for it now.", "Nothing: another target or a later moment is found."
     TARGET_IN_MAINTENANCE = (
         "TargetInMaintenance",
         "The target node is in maintenance or being fenced.",
@@ -108,6 +109,16 @@ class Why(StrEnum):
         "LiveNotPossible",
         "The policy demands a live migration and this guest can't be migrated live.",
         "Set `method: LiveIfPossible`.",
+    )
+    OFFLINE_ONLY = (
+        "OfflineOnly",
+        "The policy moves it only while it is stopped, and Drover does not stop it.",
+        "Shut it down, or set `method: LiveIfPossible`.",
+    )
+    UNMANAGED = (
+        "Unmanaged",
+        "Drover does not manage it and never moves it.",
+        "Move it by hand or widen `managedGuests`.",
     )
     HA_MANAGED = (
         "HaManaged",
