@@ -1,0 +1,85 @@
+"""What happened, as rows of the state file: how moves ended, and events. Bounded, the oldest go first.
+
+Used by `report.store` alone, inside its transactions.
+"""
+
+import re
+import sqlite3
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from pydantic import TypeAdapter
+
+from controller.model.event import Event, EventType
+from controller.model.ids import ObjectRef, Vmid
+from controller.model.outcome import Outcome, Result
+
+ATTEMPTS_PER_GUEST = 5
+ATTEMPTS = 500
+EVENTS = 1000
+
+_OUTCOME = TypeAdapter(Outcome)
+_EventRow: TypeAlias = tuple[str, str, str, str, str, float, float, int]
+_MEASURED = re.compile(r"\b(?:\d+(?:\.\d+)?\s?(?:[KMGT]i?B|B|ms|min|[dhms]|%)(?![A-Za-z]))+(?:/s)?")
+
+
+def append_attempt(database: sqlite3.Connection, outcome: Outcome) -> None:
+    """Append to the history. Of refusals in a row only the last is kept: they would push out what really happened."""
+    statement = "SELECT id, body FROM attempts WHERE vmid = ? ORDER BY id DESC LIMIT 1"
+    newest = database.execute(statement, (outcome.vmid,)).fetchone()
+    if (
+        newest is not None
+        and outcome.result is Result.REFUSED
+        and _OUTCOME.validate_json(newest[1]).result is Result.REFUSED
+    ):
+        database.execute("DELETE FROM attempts WHERE id = ?", (newest[0],))
+    row = (outcome.vmid, _OUTCOME.dump_json(outcome).decode())
+    database.execute("INSERT INTO attempts (vmid, body) VALUES (?, ?)", row)
+    database.execute(
+        "DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE vmid = ? ORDER BY id DESC LIMIT -1 OFFSET ?)",
+        (outcome.vmid, ATTEMPTS_PER_GUEST),
+    )
+    database.execute(
+        "DELETE FROM attempts WHERE id IN (SELECT id FROM attempts ORDER BY id DESC LIMIT -1 OFFSET ?)", (ATTEMPTS,)
+    )
+
+
+def attempts(database: sqlite3.Connection, limit: int, vmid: Vmid | None) -> tuple[Outcome, ...]:
+    """The newest attempts, of one guest with `vmid`."""
+    rows = database.execute(
+        "SELECT body FROM attempts WHERE ? IS NULL OR vmid = ? ORDER BY id DESC LIMIT ?", (vmid, vmid, limit)
+    )
+    return tuple(_OUTCOME.validate_json(body) for (body,) in rows)
+
+
+def record_events(database: sqlite3.Connection, events: Iterable[Event]) -> None:
+    """Insert events, or count them where one says the same but for measured numbers (`3.2 GiB`, `41s`, `12%`)."""
+    for event in events:
+        values = (event.about.kind, event.about.name, _MEASURED.sub("#", event.message), event.message)
+        database.execute(
+            "INSERT INTO events (type, reason, kind, name, alike, message, first, last, count)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (type, reason, kind, name, alike) DO UPDATE SET"
+            " message = excluded.message, last = excluded.last, count = count + excluded.count",
+            (event.type, event.reason, *values, event.first, event.last, event.count),
+        )
+    database.execute(
+        "DELETE FROM events WHERE id IN (SELECT id FROM events ORDER BY last DESC, id DESC LIMIT -1 OFFSET ?)",
+        (EVENTS,),
+    )
+
+
+def events(database: sqlite3.Connection, limit: int, about: ObjectRef | None) -> tuple[Event, ...]:
+    """The newest events, about one object with `about`."""
+    kind, name = (None, None) if about is None else (about.kind, about.name)
+    rows = database.execute(
+        "SELECT type, reason, kind, name, message, first, last, count FROM events"
+        " WHERE ? IS NULL OR (kind = ? AND name = ?) ORDER BY last DESC, id DESC LIMIT ?",
+        (kind, kind, name, limit),
+    )
+    return tuple(_event(row) for row in rows)
+
+
+def _event(row: _EventRow) -> Event:
+    severity, reason, kind, name, message, first, last, count = row
+    return Event(EventType(severity), reason, ObjectRef(kind, name), message, first, last, count)

@@ -1,0 +1,332 @@
+"""The state store: everything that must survive `kill -9`, in one SQLite file per cluster.
+
+Opened by `loop` for the daemon and by `cli` for one-shots; written by `act` (moves) and `loop` (the rest), from the loop's
+thread only. Every verb is one transaction, on disk when it returns. Nothing secret ever goes in.
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Self, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from controller.model.condition import Condition
+from controller.model.errors import Busy, DroverError, Rejected
+from controller.model.event import Event
+from controller.model.ids import ClusterName, ObjectRef, Upid, Vmid
+from controller.model.memory import Backoff, Flight, FlightPhase, Memory, Origin
+from controller.model.outcome import Outcome
+from controller.model.reasons import Why
+from controller.report import history, statefile
+
+_T = TypeVar("_T")
+_FLIGHT = TypeAdapter(Flight)
+_ORIGIN = TypeAdapter(Origin)
+_BACKOFF = TypeAdapter(Backoff)
+_CONDITIONS = TypeAdapter(dict[str, Condition])
+
+
+class Store:
+    """What Drover remembers about one cluster. `memory()` is what the file says; a verb that fails leaves both unchanged.
+
+    Verbs raise Retry(STORE_FAILED) when the disk is full, read-only or broken.
+    """
+
+    def __init__(self, path: Path, database: sqlite3.Connection, closing: contextlib.ExitStack) -> None:
+        self._path = path
+        self._database = database
+        self._closing = closing
+        self._failure = ""
+        self._memory = self._read("reading it", self._load)
+        self._conditions: Mapping[ObjectRef, Mapping[str, Condition]] | None = None
+
+    @classmethod
+    def open(cls, directory: Path, cluster: ClusterName) -> Self:
+        """The store of `cluster`, for the one process that may write it.
+
+        Raises Busy(NOT_LEADER) while another process has it, Retry(STORE_FAILED) when the disk refuses, and Rejected
+        (STORE_FAILED) for a file of a newer Drover or of another program.
+        """
+        path = statefile.path_of(directory, cluster)
+        with contextlib.ExitStack() as undo:
+            undo.callback(os.close, statefile.lock(path))
+            database = undo.enter_context(contextlib.closing(statefile.open_writable(path)))
+            store = cls(path, database, undo)
+            store._closing = undo.pop_all()
+            return store
+
+    @classmethod
+    def read_only(cls, directory: Path, cluster: ClusterName) -> Self:
+        """The store of `cluster` for reading, without its lock. Raises Rejected(NOT_FOUND) when there is no file."""
+        path = statefile.path_of(directory, cluster)
+        if not path.exists():
+            raise Rejected(Why.NOT_FOUND, f"there is no state file {path}")
+        with contextlib.ExitStack() as undo:
+            database = undo.enter_context(contextlib.closing(statefile.open_readable(path)))
+            store = cls(path, database, undo)
+            store._closing = undo.pop_all()
+            return store
+
+    def close(self) -> None:
+        """Let go of file and lock."""
+        self._closing.close()
+
+    # Moves
+
+    def memory(self) -> Memory:
+        """Flights, origins and back-offs as they are on disk."""
+        return self._memory
+
+    def begin_flight(self, flight: Flight, *, origin: Origin | None) -> Flight:
+        """Write the intent to move a guest, before the call; returns it with its id.
+
+        With `origin` the guest's home is remembered in the same transaction, unless one is remembered already.
+        Raises Busy(NOT_OBSERVED_YET) when a move of the guest is not over.
+        """
+
+        def work(database: sqlite3.Connection) -> Flight:
+            if database.execute("SELECT 1 FROM flights WHERE vmid = ?", (flight.vmid,)).fetchone():
+                raise Busy(
+                    Why.NOT_OBSERVED_YET, f"a move of guest {flight.vmid} has begun and its end is not observed yet"
+                )
+            row = (flight.vmid, _text(_FLIGHT, flight))
+            number = database.execute("INSERT INTO flights (vmid, body) VALUES (?, ?)", row).lastrowid
+            assert number is not None
+            known = self._memory.origins.get(flight.vmid)
+            if origin is not None and (known is None or not known.identity.same_as(origin.identity)):
+                _put(database, "origins", origin.identity.vmid, _text(_ORIGIN, origin))
+            return replace(flight, id=number)
+
+        return self._remember("begin_flight", work)
+
+    def attach_task(self, flight_id: int, upid: Upid, *, ha: bool) -> None:
+        """Write PVE's answer: the task that moves the guest, or with `ha` the one that asks PVE HA to do it."""
+        self._change(
+            "attach_task", flight_id, lambda f: replace(f, upid=upid, ha=ha, phase=FlightPhase.RUNNING, waiting="")
+        )
+
+    def flight_phase(self, flight_id: int, phase: FlightPhase, *, waiting: str = "", since: float = 0.0) -> None:
+        """Write how far a move has got, and what its end waits for since when (epoch seconds, our clock)."""
+        self._change("flight_phase", flight_id, lambda f: replace(f, phase=phase, waiting=waiting, waiting_since=since))
+
+    def end_flight(self, flight_id: int, outcome: Outcome, *, backoff: Backoff | None, origin: Origin | None) -> None:
+        """Forget the intent, append `outcome` to the history, and remember exactly this back-off and origin from now on."""
+
+        def work(database: sqlite3.Connection) -> None:
+            ended = database.execute("DELETE FROM flights WHERE id = ?", (flight_id,)).rowcount
+            assert ended == 1, f"flight {flight_id} is not in the store"
+            history.append_attempt(database, outcome)
+            _put(database, "backoffs", outcome.vmid, None if backoff is None else _text(_BACKOFF, backoff))
+            _put(database, "origins", outcome.vmid, None if origin is None else _text(_ORIGIN, origin))
+
+        self._remember("end_flight", work)
+
+    def back_off(self, backoff: Backoff) -> None:
+        """Remember that a guest is not to be moved for a while, when there is no flight to end."""
+        self._remember("back_off", lambda db: _put(db, "backoffs", backoff.identity.vmid, _text(_BACKOFF, backoff)))
+
+    def clear_backoff(self, vmids: Iterable[Vmid]) -> None:
+        """Let these guests be moved again."""
+        self._forget("clear_backoff", "backoffs", [vmid for vmid in vmids if vmid in self._memory.backoffs])
+
+    def forget_origins(self, vmids: Iterable[Vmid]) -> None:
+        """Forget where these guests came from."""
+        self._forget("forget_origins", "origins", [vmid for vmid in vmids if vmid in self._memory.origins])
+
+    def attempts(self, limit: int, vmid: Vmid | None = None) -> tuple[Outcome, ...]:
+        """How moves ended, the newest first; of one guest with `vmid`. 5 are kept per guest, 500 in all."""
+        return self._read("reading attempts", lambda db: history.attempts(db, limit, vmid))
+
+    # The cluster, its specs, and what is told about them
+
+    def pin(self, pve_name: str) -> None:
+        """Remember PVE's own name of the cluster, once and for all: another name is another cluster."""
+        self._write("pin", lambda db: _set_meta(db, "pve_name", pve_name))
+
+    def pinned(self) -> str | None:
+        """PVE's own name of the cluster at first contact ("" for a node without cluster); None before it."""
+        return self._meta("pve_name")
+
+    def save_source(self, text: str) -> None:
+        """Keep the last good specs."""
+        if text != self._meta("source"):
+            self._write("save_source", lambda db: _set_meta(db, "source", text))
+
+    def source(self) -> str | None:
+        """The last good specs, as `save_source` got them."""
+        return self._meta("source")
+
+    def record_event(self, *events: Event) -> None:
+        """Keep events; one that says the same about the same object again is counted, measured numbers aside."""
+        if events:
+            self._write("record_event", lambda db: history.record_events(db, events))
+
+    def events(self, limit: int, about: ObjectRef | None = None) -> tuple[Event, ...]:
+        """What happened, the newest first; at most 1000 are kept."""
+        return self._read("reading events", lambda db: history.events(db, limit, about))
+
+    def save_conditions(self, conditions: Mapping[ObjectRef, Mapping[str, Condition]]) -> None:
+        """Keep all conditions, in place of those before. Not written while only messages differ: nothing flipped."""
+        before = self.conditions()
+        if {ref: _flips(of) for ref, of in conditions.items()} == {ref: _flips(of) for ref, of in before.items()}:
+            return
+
+        def work(database: sqlite3.Connection) -> None:
+            database.execute("DELETE FROM conditions")
+            rows = [(ref.kind, ref.name, _text(_CONDITIONS, dict(of))) for ref, of in conditions.items()]
+            database.executemany("INSERT INTO conditions VALUES (?, ?, ?)", rows)
+
+        self._write("save_conditions", work)
+        self._conditions = dict(conditions)
+
+    def conditions(self) -> Mapping[ObjectRef, Mapping[str, Condition]]:
+        """The conditions of every object as they were saved, so that `since` survives a restart."""
+        if self._conditions is None:
+            statement = "SELECT kind, name, body FROM conditions"
+            self._conditions = self._read(
+                "reading conditions",
+                lambda db: {
+                    ObjectRef(kind, name): _CONDITIONS.validate_json(body) for kind, name, body in db.execute(statement)
+                },
+            )
+        return self._conditions
+
+    # Health
+
+    def failure(self) -> str:
+        """Why the file can't be written, "" when it can. After a failure every call tries again."""
+        if self._failure:
+            with contextlib.suppress(DroverError):
+                self._remember("recheck", lambda db: _set_meta(db, "checked", self._failure))
+        return self._failure
+
+    # The one way in and the one way out
+
+    def _write(self, name: str, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Do `work` in one transaction; it is on disk when this returns, and has left no trace when it raises."""
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                result = work(self._database)
+                self._database.execute("COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
+        except (sqlite3.Error, ValidationError) as error:
+            failure = statefile.failed(self._path, f"writing ({name})", error)
+            self._failure = failure.message
+            raise failure from error
+        self._failure = ""
+        return result
+
+    def _remember(self, name: str, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """A write that changes memory, which is read back inside the transaction: it changes exactly when the file does."""
+        result, self._memory = self._write(name, lambda database: (work(database), self._load(database)))
+        return result
+
+    def _roll_back(self) -> None:
+        # SQLite has often rolled back by itself; whatever else fails here is already being reported by the first error.
+        with contextlib.suppress(sqlite3.Error):
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+
+    def _read(self, doing: str, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        try:
+            return work(self._database)
+        except (sqlite3.Error, ValidationError) as error:
+            raise statefile.failed(self._path, doing, error) from error
+
+    def _load(self, database: sqlite3.Connection) -> Memory:
+        flights = (
+            replace(_FLIGHT.validate_json(body), id=number)
+            for number, body in database.execute("SELECT id, body FROM flights ORDER BY id")
+        )
+        origins = (
+            _ORIGIN.validate_json(body) for (body,) in database.execute("SELECT body FROM origins ORDER BY vmid")
+        )
+        backoffs = (
+            _BACKOFF.validate_json(body) for (body,) in database.execute("SELECT body FROM backoffs ORDER BY vmid")
+        )
+        return Memory(
+            flights={flight.vmid: flight for flight in flights},
+            origins={origin.identity.vmid: origin for origin in origins},
+            backoffs={backoff.identity.vmid: backoff for backoff in backoffs},
+        )
+
+    def _change(self, name: str, flight_id: int, change: Callable[[Flight], Flight]) -> None:
+        def work(database: sqlite3.Connection) -> None:
+            row = database.execute("SELECT body FROM flights WHERE id = ?", (flight_id,)).fetchone()
+            assert row is not None, f"flight {flight_id} is not in the store"
+            body = _text(_FLIGHT, change(_FLIGHT.validate_json(row[0])))
+            database.execute("UPDATE flights SET body = ? WHERE id = ?", (body, flight_id))
+
+        self._remember(name, work)
+
+    def _forget(self, name: str, table: str, vmids: list[Vmid]) -> None:
+        if not vmids:
+            return
+
+        def work(database: sqlite3.Connection) -> None:
+            for vmid in vmids:
+                _put(database, table, vmid, None)
+
+        self._remember(name, work)
+
+    def _meta(self, key: str) -> str | None:
+        def work(database: sqlite3.Connection) -> str | None:
+            row = database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+            return None if row is None else str(row[0])
+
+        return self._read(f"reading {key}", work)
+
+
+def read_memory(directory: Path, cluster: ClusterName) -> Memory | None:
+    """What is remembered about `cluster`, for one-shots; None when nothing ever was. Raises Retry(STORE_FAILED)."""
+    if not statefile.path_of(directory, cluster).exists():
+        return None
+    store = Store.read_only(directory, cluster)
+    try:
+        return store.memory()
+    finally:
+        store.close()
+
+
+def stored_sources(directory: Path) -> tuple[str, ...]:
+    """The last good specs of every readable state file, the file written last at the end.
+
+    Unreadable files are left out: the loop of their cluster reports them when it opens them.
+    """
+    found = []
+    for path in sorted(directory.glob("*.sqlite3")):
+        with contextlib.suppress(DroverError, OSError):
+            store = Store.read_only(directory, ClusterName(path.stem))
+            try:
+                found.append((path.stat().st_mtime, store.source()))
+            finally:
+                store.close()
+    return tuple(text for _, text in sorted(found, key=lambda item: item[0]) if text is not None)
+
+
+def _text(adapter: TypeAdapter[_T], value: _T) -> str:
+    return adapter.dump_json(value).decode()
+
+
+def _put(database: sqlite3.Connection, table: str, vmid: Vmid, body: str | None) -> None:
+    """Write or delete a guest's row of `origins` or `backoffs`."""
+    assert table in ("origins", "backoffs")
+    if body is None:
+        database.execute(f"DELETE FROM {table} WHERE vmid = ?", (vmid,))  # noqa: S608 - one of two table names
+    else:
+        database.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (vmid, body))  # noqa: S608 - same
+
+
+def _set_meta(database: sqlite3.Connection, key: str, value: str) -> None:
+    database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
+def _flips(conditions: Mapping[str, Condition]) -> object:
+    return {name: replace(condition, message="") for name, condition in conditions.items()}
