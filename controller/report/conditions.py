@@ -1,0 +1,292 @@
+"""Conditions and status of every object of one cluster, from what was written, what was seen and what is planned. Pure.
+
+Called by the loop after each tick, with the statuses of the tick before.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from controller.model.condition import Status
+from controller.model.ids import NodeName, ObjectRef
+from controller.model.observed import Node, NodeState
+from controller.model.plan import Drain
+from controller.model.reasons import Why
+from controller.model.view import ClusterView
+from controller.report import maintenance
+from controller.report.statement import ObjectStatus, Statement, conditions, say
+from controller.report.units import count_of, duration, some, timestamp
+from controller.specs import NodeMaintenance, PlacementPolicy, Problem, PveCluster, PveNode, Resource, Specs, not_yet
+
+__all__ = ["TYPES", "ObjectStatus", "statuses"]
+
+_COMMON = ("Accepted", "NotYetActedUpon")
+TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "PveCluster": ("Ready", "Connected", "Quorate", "Fresh", "Armed", "InsecureTransport", *_COMMON),
+        "PveNode": ("Ready", "Schedulable", "Draining", "Drained", "FileVanished", *_COMMON),
+        "NodeMaintenance": ("Draining", "Blocked", "Drained", *_COMMON),
+        "PlacementPolicy": ("Compliant", "Progressing", *_COMMON),
+        "MigrationPolicy": _COMMON,
+        "ReplicationPolicy": _COMMON,
+    }
+)
+"""Every condition type of every kind: the closed list behind `drover_conditions`."""
+
+
+def statuses(
+    specs: Specs,
+    problems: Iterable[Problem],
+    view: ClusterView,
+    previous: Mapping[ObjectRef, ObjectStatus],
+    *,
+    vanished_nodes: Collection[str] = (),
+) -> dict[ObjectRef, ObjectStatus]:
+    """The status of every object of the view's cluster, maintenances implied by a label included.
+
+    `vanished_nodes`: names of PveNodes whose file is gone while their last label stays in force.
+    """
+    now = _Now(specs.for_cluster(view.cluster), view)
+    broken: dict[ObjectRef, list[Problem]] = {}
+    for problem in problems:
+        if problem.ref is not None:
+            broken.setdefault(problem.ref, []).append(problem)
+    found: dict[ObjectRef, ObjectStatus] = {}
+    for resource in now.specs:
+        ref, old = resource.ref, previous.get(resource.ref)
+        told = _of(resource, now, old, gone=resource.name in vanished_nodes)
+        common = [_accepted(resource, broken.get(ref, ()), now), *_not_yet(resource)]
+        found[ref] = told.status(now, old, common, resource.metadata.generation)
+    for ref, drains in now.drains.items():
+        if ref not in found:
+            implied = [say("Accepted", True, Why.ACCEPTED, f"implied by {_source_of(ref, now)}")]
+            found[ref] = _maintenance(drains, now, previous.get(ref)).status(now, previous.get(ref), implied, 0)
+    return found
+
+
+class _Now:
+    """What all kinds look at: the specs and the view of one cluster, and whether the view is too old to be believed."""
+
+    def __init__(self, specs: Specs, view: ClusterView) -> None:
+        self.specs = specs
+        self.view = view
+        self.drains = maintenance.by_ref(view.plan.drains if view.plan is not None else ())
+        cluster = specs.clusters.get(view.cluster)
+        self.max_stale = cluster.spec.safety.max_stale_seconds if cluster is not None else 60
+        self.stale = view.seen is None or view.seen_age_seconds > self.max_stale
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What there is to say about one object, before times and generations."""
+
+    said: list[Statement]
+    fields: dict[str, object] = field(default_factory=dict)
+    progress: maintenance.Progress | None = None
+
+    def status(self, now: _Now, old: ObjectStatus | None, more: list[Statement], generation: int) -> ObjectStatus:
+        """The finished status, with what is said of every kind behind what is said of this one."""
+        seen, progress = now.view.seen, self.progress
+        fields = self.fields if seen is None else {**self.fields, "lastObservedTime": timestamp(seen.at)}
+        made = conditions(self.said + more, old, at=now.view.at, generation=generation)
+        if progress is None:
+            return ObjectStatus(made, fields, generation)
+        return ObjectStatus(made, fields, generation, progress.left, progress.remaining)
+
+
+def _of(resource: Resource, now: _Now, old: ObjectStatus | None, *, gone: bool) -> _Told:
+    match resource:
+        case PveCluster():
+            return _Told(_cluster(now), _cluster_fields(now.view))
+        case PveNode():
+            return _Told(_node(resource, now, gone=gone), _node_fields(resource.node_name, now.view))
+        case NodeMaintenance():
+            return _maintenance(now.drains.get(resource.ref, []), now, old)
+        case PlacementPolicy():
+            return _Told(_placement(resource.ref, now.view), _placement_fields(resource.ref, now.view))
+        case _:
+            return _Told([], _matched(resource.ref, now.view))
+
+
+def _accepted(resource: Resource, problems: Sequence[Problem], now: _Now) -> Statement:
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        return say(
+            "Accepted",
+            False,
+            Why.INVALID,
+            f"{problems[0]}{more}; generation {resource.metadata.generation} stays in force",
+        )
+    seen = now.view.seen
+    node = resource.spec.node_name if isinstance(resource, NodeMaintenance) else None
+    if isinstance(resource, PveNode):
+        node = resource.node_name
+    if node is not None and seen is not None and node not in seen.nodes:
+        known = some(sorted(seen.nodes), 8)
+        return say("Accepted", False, Why.UNKNOWN_NODE, f"no node of the cluster is called {node}; there are {known}")
+    if resource.not_yet:
+        return say("Accepted", True, Why.NOT_YET_ACTED_UPON, "valid, but this version does not act upon the kind")
+    if resource.spec.suspend:
+        return say("Accepted", True, Why.SUSPENDED, "valid and suspended: it starts nothing new")
+    return say("Accepted", True, Why.ACCEPTED)
+
+
+def _not_yet(resource: Resource) -> list[Statement]:
+    fields = not_yet(resource)
+    if not fields:
+        return []
+    text = f"accepted, but not acted upon in this version: {', '.join(fields)}"
+    return [say("NotYetActedUpon", True, Why.NOT_YET_ACTED_UPON, text)]
+
+
+def _cluster(now: _Now) -> list[Statement]:
+    view = now.view
+    said = [_connected(view), _quorate(now), _fresh(now)]
+    trouble = next((item for item in said if item.status is not Status.TRUE), None)
+    ready = say("Ready", True, Why.CONNECTED, "connected, quorate and seen recently")
+    if trouble is not None:
+        ready = replace(trouble, type="Ready")
+    told = [ready, *said, say("Armed", view.armed.ok, view.armed.why, view.armed.message)]
+    if view.insecure:
+        told.append(
+            say("InsecureTransport", True, Why.TLS_FAILED, "tls.insecureSkipVerify: any certificate is accepted")
+        )
+    return told
+
+
+def _connected(view: ClusterView) -> Statement:
+    if view.connected.ok and view.missing_rights:
+        text = f"the token lacks rights; an administrator grants them with: {'; '.join(view.missing_rights)}"
+        return say("Connected", False, Why.PERMISSION_MISSING, text)
+    return say("Connected", view.connected.ok, view.connected.why, view.connected.message)
+
+
+def _quorate(now: _Now) -> Statement:
+    seen = now.view.seen
+    if seen is None or now.stale:
+        return say("Quorate", None, Why.STALE, "not seen recently")
+    return say("Quorate", seen.quorate, Why.QUORATE if seen.quorate else Why.NO_QUORUM)
+
+
+def _fresh(now: _Now) -> Statement:
+    if now.view.seen is None:
+        return say("Fresh", False, Why.STALE, "there has been no complete look yet")
+    if now.stale:
+        age, limit = duration(now.view.seen_age_seconds), duration(now.max_stale)
+        return say("Fresh", False, Why.STALE, f"the last complete look is {age} old; {limit} are allowed")
+    return say("Fresh", True, Why.FRESH)
+
+
+def _cluster_fields(view: ClusterView) -> dict[str, object]:
+    found: dict[str, object] = {"movesInFlight": len(view.memory.flights)}
+    if view.seen is not None:
+        online = sum(node.state is NodeState.ONLINE for node in view.seen.nodes.values())
+        found["pveName"] = view.seen.pve_name
+        found["nodes"] = {"total": len(view.seen.nodes), "online": online}
+        found["guests"] = {"total": len(view.seen.guests)}
+    if view.plan is not None:
+        found["planDigest"] = view.plan.digest
+    if view.missing_rights:
+        found["missingRights"] = list(view.missing_rights)
+    return found
+
+
+def _node(resource: PveNode, now: _Now, *, gone: bool) -> list[Statement]:
+    name = resource.node_name
+    node = now.view.seen.nodes.get(name) if now.view.seen is not None else None
+    drain = next((item for group in now.drains.values() for item in group if item.node == name), None)
+    told = [_node_ready(name, node, now), _schedulable(resource, node, drain)]
+    if drain is None:
+        text = f"{name} is in service"
+        told += [say("Draining", False, Why.IN_SERVICE, text), say("Drained", False, Why.IN_SERVICE, text)]
+    else:
+        progress = maintenance.progress_of([drain], now.view, None)
+        told += [item for item in maintenance.statements([drain], now.view, progress) if item.type != "Blocked"]
+        told = [_doubted(item, now) for item in told]
+    if gone:
+        told.append(say("FileVanished", True, Why.VANISHED_FILE))
+    return told
+
+
+def _node_ready(name: NodeName, node: Node | None, now: _Now) -> Statement:
+    if now.stale:
+        return say("Ready", None, Why.STALE, "not seen recently")
+    if node is None:
+        return say("Ready", False, Why.UNKNOWN_NODE, f"no node of the cluster is called {name}")
+    if node.state is NodeState.ONLINE:
+        return say("Ready", True, Why.AS_EXPECTED, f"{name} is online")
+    return say("Ready", False if node.state is NodeState.OFFLINE else None, Why.NODE_OFFLINE, f"{name} is {node.state}")
+
+
+def _schedulable(resource: PveNode, node: Node | None, drain: Drain | None) -> Statement:
+    name = resource.node_name
+    if drain is not None:
+        return say("Schedulable", False, Why.CORDONED, f"{name} is in maintenance ({drain.ref})")
+    if resource.spec.unschedulable:
+        return say("Schedulable", False, Why.CORDONED, f"{name} has spec.unschedulable: true")
+    if node is None or not node.usable:
+        state = "not seen" if node is None else f"{node.state}, for PVE HA {node.ha}"
+        return say("Schedulable", False, Why.NODE_OFFLINE, f"{name} is {state}")
+    return say("Schedulable", True, Why.IN_SERVICE, f"{name} accepts guests")
+
+
+def _node_fields(name: NodeName, view: ClusterView) -> dict[str, object]:
+    node = view.seen.nodes.get(name) if view.seen is not None else None
+    if view.seen is None or node is None:
+        return {}
+    found: dict[str, object] = {"guests": len(view.seen.guests_on(name))}
+    if node.memory_bytes is not None:
+        found["memoryBytes"] = node.memory_bytes
+    if node.memory_used_bytes is not None:
+        found["memoryUsedBytes"] = node.memory_used_bytes
+    return found
+
+
+def _maintenance(drains: Sequence[Drain], now: _Now, old: ObjectStatus | None) -> _Told:
+    if not drains:
+        text = "not planned yet" if now.view.plan is None else "no node is being drained for it"
+        why = now.view.armed.why if now.view.plan is None else Why.AS_EXPECTED
+        status = None if now.view.plan is None else False
+        return _Told([say(type_, status, why, text) for type_ in ("Draining", "Blocked", "Drained")])
+    progress = maintenance.progress_of(drains, now.view, old)
+    said = [_doubted(item, now) for item in maintenance.statements(drains, now.view, progress)]
+    return _Told(said, maintenance.fields(drains, now.view, progress, old), progress)
+
+
+def _doubted(said: Statement, now: _Now) -> Statement:
+    """What was seen too long ago is no ground for switching a node off."""
+    if said.type == "Drained" and said.status is Status.TRUE and now.stale:
+        return say("Drained", None, Why.STALE, f"{said.message}, but the last look is too old to rely on")
+    return said
+
+
+def _source_of(ref: ObjectRef, now: _Now) -> str:
+    nodes = {drain.node for drain in now.drains[ref]}
+    node = next((item for item in now.specs.nodes.values() if item.node_name in nodes), None)
+    return f"the label of {node.ref}" if node is not None else "PVE HA's maintenance of the node"
+
+
+def _placement(ref: ObjectRef, view: ClusterView) -> list[Statement]:
+    plan = view.plan
+    if plan is None:
+        return [say("Compliant", None, view.armed.why, "not planned yet"), say("Progressing", False, Why.AS_EXPECTED)]
+    violations = [item for item in plan.violations if item.cause == ref]
+    moving = [flight for flight in view.memory.flights.values() if flight.cause == ref]
+    return [
+        say("Compliant", False, Why.VIOLATED, some([item.message for item in violations]))
+        if violations
+        else say("Compliant", True, Why.COMPLIANT),
+        say("Progressing", True, Why.PROGRESSING, f"{count_of(len(moving), 'guest')} on the way")
+        if moving
+        else say("Progressing", False, Why.AS_EXPECTED),
+    ]
+
+
+def _placement_fields(ref: ObjectRef, view: ClusterView) -> dict[str, object]:
+    violations = [item for item in view.plan.violations if item.cause == ref] if view.plan is not None else []
+    return {**_matched(ref, view), "violations": len(violations)}
+
+
+def _matched(ref: ObjectRef, view: ClusterView) -> dict[str, object]:
+    matched = view.plan.matched.get(ref) if view.plan is not None else None
+    return {} if matched is None else {"matchedGuests": len(matched)}

@@ -1,0 +1,153 @@
+"""Events from what happened: moves that started and ended, conditions that flipped, manifests that broke or were mended. Pure.
+
+Called by the loop after each tick; the events go into `report.store`, which counts repetitions.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+from controller.model.condition import Condition, Status
+from controller.model.event import Event, EventType
+from controller.model.ids import GuestKind, ObjectRef
+from controller.model.outcome import Outcome, Result
+from controller.report.statement import ObjectStatus
+from controller.report.units import duration, size
+from controller.specs import Problem
+
+
+class Told(StrEnum):
+    """The closed list of reasons of events. Why it happened is in the message, with a reason from `model.reasons`."""
+
+    MOVE_STARTED = "MoveStarted"
+    MOVE_REFUSED = "MoveRefused"
+    MOVE_SUCCEEDED = "MoveSucceeded"
+    MOVE_FAILED = "MoveFailed"
+    MOVE_STUCK = "MoveStuck"
+    GUEST_GONE = "GuestGone"
+    ANSWER_LOST = "AnswerLost"
+    DRAIN_STARTED = "DrainStarted"
+    DRAIN_BLOCKED = "DrainBlocked"
+    DRAIN_UNBLOCKED = "DrainUnblocked"
+    DRAINED = "Drained"
+    MAINTENANCE_ENDED = "MaintenanceEnded"
+    POLICY_VIOLATED = "PolicyViolated"
+    POLICY_COMPLIANT = "PolicyCompliant"
+    ACCEPTED = "Accepted"
+    NOT_ACCEPTED = "NotAccepted"
+    CONNECTED = "Connected"
+    DISCONNECTED = "Disconnected"
+    QUORUM_GAINED = "QuorumGained"
+    QUORUM_LOST = "QuorumLost"
+    ARMED = "Armed"
+    DISARMED = "Disarmed"
+    NODE_READY = "NodeReady"
+    NODE_NOT_READY = "NodeNotReady"
+    INVALID_MANIFEST = "InvalidManifest"
+    MANIFEST_MENDED = "ManifestMended"
+
+
+_OF_RESULT: Mapping[Result, tuple[EventType, Told]] = {
+    Result.STARTED: (EventType.NORMAL, Told.MOVE_STARTED),
+    Result.REFUSED: (EventType.WARNING, Told.MOVE_REFUSED),
+    Result.SUCCEEDED: (EventType.NORMAL, Told.MOVE_SUCCEEDED),
+    Result.FAILED: (EventType.WARNING, Told.MOVE_FAILED),
+    Result.STUCK: (EventType.WARNING, Told.MOVE_STUCK),
+    Result.GONE: (EventType.WARNING, Told.GUEST_GONE),
+    Result.UNKNOWN: (EventType.WARNING, Told.ANSWER_LOST),
+}
+
+_NORMAL, _WARNING = EventType.NORMAL, EventType.WARNING
+_OF_FLIP: Mapping[tuple[str, str, Status], tuple[EventType, Told]] = {
+    ("NodeMaintenance", "Draining", Status.TRUE): (_NORMAL, Told.DRAIN_STARTED),
+    ("NodeMaintenance", "Blocked", Status.TRUE): (_WARNING, Told.DRAIN_BLOCKED),
+    ("NodeMaintenance", "Blocked", Status.FALSE): (_NORMAL, Told.DRAIN_UNBLOCKED),
+    ("NodeMaintenance", "Drained", Status.TRUE): (_NORMAL, Told.DRAINED),
+    ("PlacementPolicy", "Compliant", Status.FALSE): (_WARNING, Told.POLICY_VIOLATED),
+    ("PlacementPolicy", "Compliant", Status.TRUE): (_NORMAL, Told.POLICY_COMPLIANT),
+    ("PveCluster", "Connected", Status.FALSE): (_WARNING, Told.DISCONNECTED),
+    ("PveCluster", "Connected", Status.TRUE): (_NORMAL, Told.CONNECTED),
+    ("PveCluster", "Quorate", Status.FALSE): (_WARNING, Told.QUORUM_LOST),
+    ("PveCluster", "Quorate", Status.TRUE): (_NORMAL, Told.QUORUM_GAINED),
+    ("PveCluster", "Armed", Status.FALSE): (_WARNING, Told.DISARMED),
+    ("PveCluster", "Armed", Status.TRUE): (_NORMAL, Told.ARMED),
+    ("PveNode", "Ready", Status.FALSE): (_WARNING, Told.NODE_NOT_READY),
+    ("PveNode", "Ready", Status.TRUE): (_NORMAL, Told.NODE_READY),
+}
+# What is expected of an object that has just appeared is no news.
+_SILENT_AT_FIRST = frozenset(
+    {Told.DRAIN_UNBLOCKED, Told.POLICY_COMPLIANT, Told.NODE_READY, Told.ACCEPTED, Told.QUORUM_GAINED}
+)
+
+
+def of_outcomes(outcomes: Iterable[Outcome]) -> list[Event]:
+    """One event per outcome, about the guest."""
+    found = []
+    for outcome in outcomes:
+        type_, told = _OF_RESULT[outcome.result]
+        about = ObjectRef("Guest", str(outcome.vmid))
+        severity = _WARNING if outcome.warning else type_
+        found.append(Event(severity, told, about, sentence(outcome), outcome.at, outcome.at))
+    return found
+
+
+def sentence(outcome: Outcome) -> str:
+    """The outcome for people: `VM 101 db-1 pve1 -> pve2 in 41s, 4.0 GiB, downtime 63 ms (KeepApart)`."""
+    noun = GuestKind(outcome.identity.kind).noun
+    text = f"{noun} {outcome.vmid} {outcome.name} {outcome.source} -> {outcome.target}"
+    if outcome.result is Result.SUCCEEDED:
+        parts = [f"in {duration(outcome.seconds)}"] if outcome.seconds is not None else []
+        if outcome.progress is not None:
+            parts += [size(outcome.progress.transferred_bytes)] if outcome.progress.transferred_bytes else []
+            downtime = outcome.progress.downtime_ms
+            parts += [f"downtime {downtime} ms"] if downtime is not None else []
+        text = f"{text} {', '.join(parts)} ({outcome.why})"
+        return f"{text}; {outcome.warning}" if outcome.warning else text
+    return f"{text} ({outcome.why}): {outcome.message}" if outcome.message else f"{text} ({outcome.why})"
+
+
+def of_flips(old: Mapping[ObjectRef, ObjectStatus], new: Mapping[ObjectRef, ObjectStatus], *, at: float) -> list[Event]:
+    """Events for conditions whose status or reason for a failure changed, and for maintenances that ended."""
+    found = []
+    for ref, status in new.items():
+        before = old.get(ref)
+        for condition in status.conditions:
+            event = _flip(ref, before.condition(condition.type) if before is not None else None, condition, at)
+            found += [event] if event is not None else []
+    ended = sorted(ref for ref in set(old) - set(new) if ref.kind == "NodeMaintenance")
+    found += [Event(_NORMAL, Told.MAINTENANCE_ENDED, ref, "maintenance is over", at, at) for ref in ended]
+    return found
+
+
+def of_problems(old: Iterable[Problem], new: Iterable[Problem], *, at: float) -> list[Event]:
+    """Events for problems that are new in the manifests, and one when the last of an object or file is gone."""
+    before = {str(problem): _about(problem) for problem in old}
+    now = {str(problem): _about(problem) for problem in new}
+    found = [
+        Event(_WARNING, Told.INVALID_MANIFEST, ref, text, at, at) for text, ref in now.items() if text not in before
+    ]
+    mended = sorted(set(before.values()) - set(now.values()))
+    found += [Event(_NORMAL, Told.MANIFEST_MENDED, ref, "its manifest is valid again", at, at) for ref in mended]
+    return found
+
+
+def _about(problem: Problem) -> ObjectRef:
+    return problem.ref if problem.ref is not None else ObjectRef("File", problem.position.file)
+
+
+def _flip(ref: ObjectRef, old: Condition | None, new: Condition, at: float) -> Event | None:
+    if old is not None and old.status is new.status and (old.reason == new.reason or new.status is Status.TRUE):
+        return None
+    if new.type == "Accepted":
+        refused = new.status is Status.FALSE
+        made = (_WARNING, Told.NOT_ACCEPTED) if refused else (_NORMAL, Told.ACCEPTED)
+    else:
+        found = _OF_FLIP.get((ref.kind, new.type, new.status))
+        if found is None:
+            return None
+        made = found
+    type_, told = made
+    quiet = old is None or old.status is Status.UNKNOWN
+    if quiet and told in _SILENT_AT_FIRST:
+        return None
+    message = new.message if new.reason in new.message else f"{new.reason}: {new.message}"
+    return Event(type_, told, ref, message, at, at)

@@ -1,0 +1,151 @@
+"""Where the maintenance of nodes stands: the conditions and the progress of a NodeMaintenance, explicit or implied. Pure.
+
+Called by `report.conditions`.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from controller.model.condition import Status
+from controller.model.ids import NodeName, ObjectRef, Vmid
+from controller.model.observed import Observed
+from controller.model.plan import Blocked, Drain, DrainMode
+from controller.model.reasons import Why
+from controller.model.view import ClusterView
+from controller.report.statement import ObjectStatus, Statement, by_reason, label, say
+from controller.report.units import count_of, some, timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an evacuation has got: who has left, who still has to, and the percentage by bytes of memory."""
+
+    left: frozenset[Vmid]
+    remaining: frozenset[Vmid]
+    moving: frozenset[Vmid]
+    blocked: tuple[Blocked, ...]
+    percent: int
+
+    @property
+    def total(self) -> int:
+        """Guests that had or have to leave."""
+        return len(self.left) + len(self.remaining)
+
+
+def progress_of(drains: Sequence[Drain], view: ClusterView, previous: ObjectStatus | None) -> Progress:
+    """Count who has left since the start: from the last status, and after a restart from the remembered origins."""
+    ref, nodes = drains[0].ref, {drain.node for drain in drains}
+    blocked = tuple(item for drain in drains for item in drain.blocked)
+    moving = frozenset(vmid for drain in drains for vmid in drain.moving)
+    remaining = moving.union(*(drain.remaining for drain in drains), (item.vmid for item in blocked))
+    before = (previous.left | previous.remaining) if previous is not None else frozenset[Vmid]()
+    evacuated = before | {vmid for vmid, origin in view.memory.origins.items() if origin.maintenance == ref}
+    left = frozenset(vmid for vmid in evacuated - remaining if _is_elsewhere(vmid, view.seen, nodes))
+    drained = all(drain.drained for drain in drains)
+    return Progress(left, remaining, moving, blocked, 100 if drained else _percent(left, remaining, moving, view))
+
+
+def statements(drains: Sequence[Drain], view: ClusterView, progress: Progress) -> list[Statement]:
+    """Draining, Blocked and Drained of one NodeMaintenance."""
+    nodes = some(sorted(drain.node for drain in drains))
+    if all(drain.mode is DrainMode.CORDON for drain in drains):
+        text = f"{nodes} accepts nothing new; its guests stay"
+        return [
+            say("Draining", False, Why.CORDONED, text),
+            say("Blocked", False, Why.AS_EXPECTED),
+            say("Drained", False, Why.CORDONED, text),
+        ]
+    held = next((drain for drain in drains if drain.hold is not None and not drain.drained), None)
+    drained = all(drain.drained for drain in drains)
+    stuck = bool(progress.blocked) and not drained
+    active = len(progress.remaining) > len(progress.blocked)
+    text = _sentence(nodes, progress)
+    done = f"no guest that has to leave is on {nodes}: safe to service"
+    whom = by_reason(progress.blocked, view.seen)
+    why_not = Why.DRAIN_BLOCKED if stuck and not active else Why.DRAINING
+    if held is not None and held.hold is not None:
+        why_not, text = held.hold, f"{text}; {held.message or held.hold.meaning}"
+    return [
+        say("Draining", not drained and held is None, Why.DRAINED if drained else why_not, done if drained else text),
+        say("Blocked", stuck, Why.DRAIN_BLOCKED if stuck else Why.AS_EXPECTED, whom if stuck else ""),
+        say("Drained", drained, Why.DRAINED if drained else why_not, done if drained else text),
+    ]
+
+
+def fields(
+    drains: Sequence[Drain], view: ClusterView, progress: Progress, previous: ObjectStatus | None
+) -> dict[str, object]:
+    """The status fields besides the conditions."""
+    old: Mapping[str, object] = previous.fields if previous is not None else {}
+    started = [origin.since for origin in view.memory.origins.values() if origin.maintenance == drains[0].ref]
+    found: dict[str, object] = {
+        "progressPercent": progress.percent,
+        "guests": {
+            "total": progress.total,
+            "moved": len(progress.left),
+            "moving": len(progress.moving),
+            "remaining": len(progress.remaining),
+            "blocked": len(progress.blocked),
+        },
+        "blockedGuests": [_blocked(item, view.seen) for item in progress.blocked],
+        "startTime": old.get("startTime", timestamp(min([*started, view.at]))),
+    }
+    if all(drain.mode is DrainMode.EVACUATE and drain.drained for drain in drains):
+        last = previous.condition("Drained") if previous is not None else None
+        since = last.since if last is not None and last.status is Status.TRUE else view.at
+        found["drainedTime"] = old.get("drainedTime", timestamp(since))
+    return found
+
+
+def by_ref(drains: Iterable[Drain]) -> dict[ObjectRef, list[Drain]]:
+    """The drains of each maintenance: one node, or several for one with a selector."""
+    found: dict[ObjectRef, list[Drain]] = {}
+    for drain in drains:
+        found.setdefault(drain.ref, []).append(drain)
+    return found
+
+
+def _is_elsewhere(vmid: Vmid, seen: Observed | None, nodes: set[NodeName]) -> bool:
+    guest = seen.guests.get(vmid) if seen is not None else None
+    return guest is not None and guest.node not in nodes
+
+
+def _percent(left: frozenset[Vmid], remaining: frozenset[Vmid], moving: frozenset[Vmid], view: ClusterView) -> int:
+    """Percent by memory, or by heads when nothing that moves holds any; 100 is left to a drain that is observed done."""
+    weigh = {vmid: _weight(vmid, view.seen) for vmid in left | remaining}
+    if not any(weigh.values()):
+        weigh = dict.fromkeys(weigh, 1)
+    total = sum(weigh.values())
+    if not total:
+        return 0
+    sent = sum(weigh[vmid] * _fraction(vmid, view) for vmid in moving)
+    return min(99, math.floor(100 * (sum(weigh[vmid] for vmid in left) + sent) / total))
+
+
+def _weight(vmid: Vmid, seen: Observed | None) -> int:
+    guest = seen.guests.get(vmid) if seen is not None else None
+    return guest.memory_bytes or 0 if guest is not None and guest.power.holds_memory else 0
+
+
+def _fraction(vmid: Vmid, view: ClusterView) -> float:
+    progress = view.progress.get(vmid)
+    if progress is None or not progress.total_bytes:
+        return 0.0
+    # Memory that is written to while it is copied is sent again, so more than the total may have been transferred.
+    return min(0.99, progress.transferred_bytes / progress.total_bytes)
+
+
+def _sentence(nodes: str, progress: Progress) -> str:
+    parts = [f"{len(progress.left)} of {count_of(progress.total, 'guest')} moved away from {nodes}"]
+    if progress.moving:
+        parts.append(f"{len(progress.moving)} moving")
+    if progress.blocked:
+        parts.append(f"{len(progress.blocked)} blocked")
+    return ", ".join(parts)
+
+
+def _blocked(item: Blocked, seen: Observed | None) -> dict[str, object]:
+    guest = seen.guests.get(item.vmid) if seen is not None else None
+    name = guest.name if guest is not None else label(item.vmid, None)
+    return {"vmid": item.vmid, "name": name, "reason": str(item.why), "message": item.message}

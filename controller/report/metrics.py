@@ -1,0 +1,320 @@
+"""Prometheus metrics. Every series of a closed enum is there from the first scrape, at zero; none per node, guest or message.
+
+Fed by the loop after each tick; served by `report.http` as what `Scrape` renders. The registry is a parameter, never the
+library's global one.
+"""
+
+import asyncio
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import generate_latest
+
+from controller import __version__
+from controller.model.condition import Status
+from controller.model.ids import ClusterName, ObjectRef, Vmid
+from controller.model.outcome import Outcome, Result
+from controller.model.plan import DrainMode, Plan
+from controller.model.reasons import Why
+from controller.model.view import ClusterView
+from controller.report.conditions import TYPES, ObjectStatus
+from controller.report.guests import GuestState, states
+
+_Item = TypeVar("_Item")
+_Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
+
+
+def _section(first: Why, last: Why) -> tuple[Why, ...]:
+    """The reasons from `first` to `last` in the order of the list, which is sorted by what they are reasons for."""
+    members = tuple(Why)
+    return members[members.index(first) : members.index(last) + 1]
+
+
+MOVES = _section(Why.NODE_MAINTENANCE, Why.RETURN_HOME)
+OBJECTIONS = tuple(
+    why for why in _section(Why.SLOT_TAKEN, Why.BUSY) if why not in (Why.CONNECTED, Why.QUORATE, Why.FRESH)
+)
+"""Why a guest waits, is blocked, or a move or a call failed."""
+ARMING = (*_section(Why.UNREACHABLE, Why.BUSY), *_section(Why.ARMED, Why.TOO_MANY_UNAVAILABLE), Why.SUSPENDED)
+"""Why Drover may or may not act in a cluster."""
+
+_WITH_REASON_OF_THE_MOVE = (Result.STARTED, Result.SUCCEEDED)
+
+
+class TickResult(StrEnum):
+    """How a tick ended."""
+
+    SUCCESS = "Success"
+    LOOK_FAILED = "LookFailed"
+    PLAN_DISCARDED = "PlanDiscarded"
+    ERROR = "Error"
+
+
+class ApiOutcome(StrEnum):
+    """How a request to PVE ended, by its HTTP status."""
+
+    OK = "Ok"
+    DENIED = "Denied"
+    REJECTED = "Rejected"
+    SERVER_ERROR = "ServerError"
+    NODE_UNREACHABLE = "NodeUnreachable"
+    NO_ANSWER = "NoAnswer"
+
+    @classmethod
+    def of(cls, status: int | None) -> "ApiOutcome":
+        """Sort an HTTP status; 595 to 599 are what pveproxy says when it can't reach another node; None = no answer."""
+        if status is None:
+            return cls.NO_ANSWER
+        if status < 400:
+            return cls.OK
+        if status in (401, 403):
+            return cls.DENIED
+        if 595 <= status <= 599:
+            return cls.NODE_UNREACHABLE
+        return cls.REJECTED if status < 500 or status == 501 else cls.SERVER_ERROR
+
+
+class MaintenanceState(StrEnum):
+    """Where the maintenance of a node stands."""
+
+    DRAINING = "Draining"
+    BLOCKED = "Blocked"
+    DRAINED = "Drained"
+    CORDONED = "Cordoned"
+
+
+METHODS = ("GET", "POST", "PUT", "DELETE")
+_DISCARDED = (Why.PLANNER_OVERRAN, Why.PLAN_UNSAFE)
+
+
+class Metrics:
+    """All metrics of one process. `kinds`: the kinds that a source can hold."""
+
+    def __init__(self, registry: CollectorRegistry, kinds: Iterable[str]) -> None:
+        self.registry = registry
+        self._kinds = tuple(kinds)
+        self._ticks_seen: dict[ClusterName, int] = {}
+        self._of_clusters: list[Counter | Gauge | Histogram] = []
+        ProcessCollector(registry=registry)
+        self._process_wide(registry)
+        self._per_cluster()
+
+    def _process_wide(self, registry: CollectorRegistry) -> None:
+        build = Gauge(
+            "drover_build_info",
+            "Version of Drover and of its Python; always 1.",
+            ["version", "python"],
+            registry=registry,
+        )
+        build.labels(__version__, platform.python_version()).set(1)
+        self._revision = Gauge(
+            "drover_source_revision_info",
+            "Revision of the manifests in force; always 1.",
+            ["revision"],
+            registry=registry,
+        )
+        self._source_errors = Gauge(
+            "drover_source_errors", "Problems in the manifests as last read.", registry=registry
+        )
+        self._source_success = Gauge(
+            "drover_source_last_success_timestamp_seconds",
+            "When the manifests were last read completely and without a problem (0 = never).",
+            registry=registry,
+        )
+        self._source_objects = Gauge("drover_source_objects", "Objects in force, by kind.", ["kind"], registry=registry)
+        for kind in self._kinds:
+            self._source_objects.labels(kind)
+
+    def _per_cluster(self) -> None:
+        self._ticks = self._counter("drover_ticks_total", "Walks from looking to acting.", "result")
+        self._tick_seconds = self._histogram(
+            "drover_tick_seconds", "Duration of a tick.", (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+        )
+        self._requests = self._counter("drover_api_requests_total", "Requests to the API of PVE.", "method", "outcome")
+        self._look = self._gauge(
+            "drover_last_look_timestamp_seconds", "When the last complete look at the cluster began (0 = never)."
+        )
+        self._guests = self._gauge("drover_guests", "Guests, by what the present plan says of them.", "state")
+        self._guests_blocked = self._gauge("drover_guests_blocked", "Guests that ought to move and can't.", "reason")
+        self._moves = self._counter(
+            "drover_moves_total",
+            "Moves by result; the reason is that of the move when it started or succeeded, else that of the failure.",
+            "reason",
+            "result",
+        )
+        self._in_flight = self._gauge("drover_moves_in_flight", "Moves that Drover has under way.")
+        self._seconds = self._histogram(
+            "drover_migration_seconds",
+            "Duration of moves that succeeded, from the request until the guest was seen well on its target.",
+            (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600, 7200),
+        )
+        self._downtime = self._histogram(
+            "drover_migration_downtime_seconds",
+            "Downtime of guests that moved live, as QEMU reports it.",
+            (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10),
+        )
+        self._bytes = self._counter("drover_migration_bytes_total", "Memory and state that finished moves transferred.")
+        self._maintenance = self._gauge("drover_maintenance", "Nodes in maintenance, by where it stands.", "state")
+        self._conditions = self._gauge("drover_conditions", "Objects, by their conditions.", "kind", "type", "status")
+        self._armed = self._gauge(
+            "drover_armed", "1 for the reason why Drover may (Armed) or may not start moves.", "reason"
+        )
+
+    def add_cluster(self, cluster: ClusterName) -> None:
+        """Give birth to every series of a cluster. Doing so again changes nothing."""
+        if cluster in self._ticks_seen:
+            return
+        self._ticks_seen[cluster] = 0
+        for bare in (self._tick_seconds, self._look, self._in_flight, self._seconds, self._downtime, self._bytes):
+            bare.labels(cluster)
+        for tick_result in TickResult:
+            self._ticks.labels(cluster, tick_result)
+        for method in METHODS:
+            for outcome in ApiOutcome:
+                self._requests.labels(cluster, method, outcome)
+        for reason, result in born_moves():
+            self._moves.labels(cluster, reason, result)
+        self._show_plan(cluster, None, {})
+        self._one_of(self._armed, cluster, ARMING, {})
+        self._show_conditions(cluster, {})
+
+    def forget(self, cluster: ClusterName) -> None:
+        """Drop every series of a cluster that is no longer in the source."""
+        if self._ticks_seen.pop(cluster, None) is not None:
+            for metric in self._of_clusters:
+                metric.remove_by_labels({"cluster": cluster})
+
+    def publish(self, view: ClusterView, statuses: Mapping[ObjectRef, ObjectStatus]) -> None:
+        """Take in how a cluster stands. A view that is shown again counts its tick once; its outcomes count every time."""
+        cluster = view.cluster
+        self.add_cluster(cluster)
+        if view.ticks > self._ticks_seen[cluster]:
+            self._ticks_seen[cluster] = view.ticks
+            self._ticks.labels(cluster, _tick_result(view)).inc()
+            self._tick_seconds.labels(cluster).observe(view.tick_seconds)
+        for outcome in view.outcomes:
+            self._count(cluster, outcome)
+        self._look.labels(cluster).set(view.seen.at if view.seen is not None else 0)
+        self._in_flight.labels(cluster).set(len(view.memory.flights))
+        self._show_plan(cluster, view.plan, states(view))
+        self._one_of(self._armed, cluster, ARMING, {view.armed.why: 1})
+        self._show_conditions(cluster, statuses)
+
+    def tick_failed(self, cluster: ClusterName) -> None:
+        """Count a tick that ended in a fault of Drover."""
+        self.add_cluster(cluster)
+        self._ticks.labels(cluster, TickResult.ERROR).inc()
+
+    def api_request(self, cluster: ClusterName, method: str, status: int | None) -> None:
+        """Count one request to PVE by its HTTP status; None = there was no answer."""
+        self.add_cluster(cluster)
+        self._requests.labels(cluster, method, ApiOutcome.of(status)).inc()
+
+    def source(self, *, revision: str, errors: int, objects: Mapping[str, int], success_at: float | None) -> None:
+        """Take in what the source gave. `success_at`: epoch seconds when that was all of it and without a problem."""
+        self._revision.clear()
+        self._revision.labels(revision).set(1)
+        self._source_errors.set(errors)
+        for kind in self._kinds:
+            self._source_objects.labels(kind).set(objects.get(kind, 0))
+        if success_at is not None:
+            self._source_success.set(success_at)
+
+    def _count(self, cluster: ClusterName, outcome: Outcome) -> None:
+        self._moves.labels(cluster, outcome.why, outcome.result).inc()
+        if outcome.result is not Result.SUCCEEDED:
+            return
+        if outcome.seconds is not None:
+            self._seconds.labels(cluster).observe(outcome.seconds)
+        if outcome.progress is not None:
+            self._bytes.labels(cluster).inc(outcome.progress.transferred_bytes)
+            if outcome.progress.downtime_ms is not None:
+                self._downtime.labels(cluster).observe(outcome.progress.downtime_ms / 1000)
+
+    def _show_plan(self, cluster: ClusterName, plan: Plan | None, guests: Mapping[Vmid, GuestState]) -> None:
+        self._one_of(self._guests, cluster, GuestState, _tally(guests.values()))
+        blocked = plan.blocked if plan is not None else ()
+        self._one_of(self._guests_blocked, cluster, OBJECTIONS, _tally(item.why for item in blocked))
+        self._one_of(self._maintenance, cluster, MaintenanceState, _tally(_maintenance_states(plan)))
+
+    def _show_conditions(self, cluster: ClusterName, statuses: Mapping[ObjectRef, ObjectStatus]) -> None:
+        counts = _tally(
+            (ref.kind, condition.type, condition.status)
+            for ref, status in statuses.items()
+            for condition in status.conditions
+        )
+        for kind, types in TYPES.items():
+            for type_ in types:
+                for status in Status:
+                    self._conditions.labels(cluster, kind, type_, status).set(counts.get((kind, type_, status), 0))
+
+    @staticmethod
+    def _one_of(gauge: Gauge, cluster: ClusterName, every: Iterable[str], values: Mapping[str, int]) -> None:
+        """Set the series of all words: to its value, or back to zero."""
+        for word in {*every, *values}:
+            gauge.labels(cluster, word).set(values.get(word, 0))
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return self._kept(Counter(name, text, ["cluster", *labels], registry=self.registry))
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return self._kept(Gauge(name, text, ["cluster", *labels], registry=self.registry))
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        return self._kept(Histogram(name, text, ["cluster"], buckets=buckets, registry=self.registry))
+
+    def _kept(self, metric: _Metric) -> _Metric:
+        self._of_clusters.append(metric)
+        return metric
+
+
+def born_moves() -> Iterable[tuple[Why, Result]]:
+    """Yield the pairs of reason and result that `drover_moves_total` has from the first scrape."""
+    for result in Result:
+        for reason in MOVES if result in _WITH_REASON_OF_THE_MOVE else OBJECTIONS:
+            yield reason, result
+
+
+def _tick_result(view: ClusterView) -> TickResult:
+    if not view.connected.ok:
+        return TickResult.LOOK_FAILED
+    return TickResult.PLAN_DISCARDED if view.armed.why in _DISCARDED else TickResult.SUCCESS
+
+
+def _maintenance_states(plan: Plan | None) -> Iterable[MaintenanceState]:
+    for drain in plan.drains if plan is not None else ():
+        if drain.mode is DrainMode.CORDON:
+            yield MaintenanceState.CORDONED
+        elif drain.drained:
+            yield MaintenanceState.DRAINED
+        else:
+            yield MaintenanceState.BLOCKED if drain.blocked else MaintenanceState.DRAINING
+
+
+def _tally(items: Iterable[_Item]) -> dict[_Item, int]:
+    counts: dict[_Item, int] = {}
+    for item in items:
+        counts[item] = counts.get(item, 0) + 1
+    return counts
+
+
+class Scrape:
+    """The text of all metrics, rendered in a worker thread and at most once a second however often it is asked for."""
+
+    def __init__(self, registry: CollectorRegistry, monotonic: Callable[[], float]) -> None:
+        self._registry = registry
+        self._monotonic = monotonic
+        self._lock = asyncio.Lock()
+        self._text = b""
+        self._at: float | None = None
+
+    async def text(self) -> bytes:
+        """The exposition in Prometheus' text format."""
+        async with self._lock:
+            if self._at is None or self._monotonic() - self._at >= 1.0:
+                self._text = await asyncio.to_thread(generate_latest, self._registry)
+                self._at = self._monotonic()
+            return self._text
