@@ -103,6 +103,19 @@ class Guest:
 
 
 @dataclass(frozen=True, slots=True)
+class Storage:
+    """One storage as one node sees it; a shared one has a row per node (pve-manager: PVE/API2/Cluster.pm)."""
+
+    name: str
+    node: NodeName
+    available: bool
+    shared: bool
+    content: frozenset[str] = frozenset()  # images, rootdir, iso, ...
+    total_bytes: int | None = None
+    used_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One PVE task, from a list or from its status."""
 
@@ -181,9 +194,11 @@ class Observed:
     pve_name: str  # the cluster's own name; "" on a node without cluster
     nodes: Mapping[NodeName, Node] = field(default_factory=lambda: MappingProxyType({}))
     guests: Mapping[Vmid, Guest] = field(default_factory=lambda: MappingProxyType({}))
+    storages: tuple[Storage, ...] = ()
     tasks: tuple[Task, ...] = ()
     jobs: tuple[ReplicationJob, ...] = ()
     configs: Mapping[Vmid, GuestConfig] = field(default_factory=lambda: MappingProxyType({}))
+    skipped_rows: int = 0  # rows of PVE's lists that made no sense and were left out
 
     def guests_on(self, node: NodeName) -> tuple[Guest, ...]:
         """Guests whose config is on `node`, by VMID."""

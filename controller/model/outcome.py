@@ -21,8 +21,22 @@ class Result(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Stream:
+    """One of the things a migration sends side by side: the memory, a disk, a copied volume. Bytes and bytes per second."""
+
+    name: str  # memory, scsi0, copy-1
+    sent_bytes: int = 0
+    total_bytes: int | None = None  # as PVE last said; it grows when a guest changes what was sent
+    rate_bytes_s: float | None = None
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
-    """What a migration task's log says so far. Bytes, bytes per second, milliseconds; `None` = not said yet."""
+    """What a migration task's log says so far. Bytes, bytes per second, milliseconds; `None` = not said yet.
+
+    The numbers of bytes are sums over `streams`, which a log speaks of one by one.
+    """
 
     phase: str = ""  # Preparing, Disks, Memory, Finishing: for people
     transferred_bytes: int = 0
@@ -32,7 +46,9 @@ class Progress:
     downtime_ms: int | None = None
     downtime_limit_ms: int | None = None
     lines: int = 0  # log lines read so far: where the next read starts
-    error: str = ""  # the last ERROR line, which names the cause better than the exit status
+    error: str = ""  # the cause of the failure, which the log names better than the exit status; "" = none so far
+    streams: tuple[Stream, ...] = ()
+    hints: tuple[str, ...] = ()  # lines without the mark ERROR that explain one: objections to a disk, words of the target
 
     @property
     def eta_seconds(self) -> float | None:

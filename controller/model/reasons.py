@@ -63,7 +63,11 @@ class Why(StrEnum):
     SIZE_UNKNOWN = "SizeUnknown", "PVE reports no memory size for it.", "Check pvestatd on its node."
     NODE_OFFLINE = "NodeOffline", "Its node is offline.", "Bring the node back, or let PVE HA recover the guest."
     TARGET_OFFLINE = "TargetOffline", "The target node is offline or its state is unknown.", "Bring the node back."
-    TARGET_FULL = "TargetFull", "The target has no room for it now.", "Nothing: another target or a later moment is found."
+    TARGET_FULL = (
+        "TargetFull",
+        "The target has no room for it now.",
+        "Nothing: another target or a later moment is found.",
+    )
     TARGET_IN_MAINTENANCE = (
         "TargetInMaintenance",
         "The target node is in maintenance or being fenced.",
@@ -183,6 +187,11 @@ class Why(StrEnum):
     # Cluster and connection
     CONNECTED = "Connected", "The API answers."
     UNREACHABLE = "Unreachable", "No endpoint answers.", "Check the endpoints and the network."
+    NODE_UNREACHABLE = (
+        "NodeUnreachable",
+        "The API answers, but can't reach one of the nodes.",
+        "Check the node, its network and its pveproxy and pvedaemon services.",
+    )
     TIMED_OUT = "TimedOut", "The API did not answer in time.", "Check the load of the node and its storages."
     AUTH_FAILED = "AuthFailed", "The API token is not accepted.", "Check token id and secret in the machine's settings."
     TLS_FAILED = (
