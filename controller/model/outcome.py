@@ -48,7 +48,7 @@ class Progress:
     lines: int = 0  # log lines read so far: where the next read starts
     error: str = ""  # the cause of the failure, which the log names better than the exit status; "" = none so far
     streams: tuple[Stream, ...] = ()
-    hints: tuple[str, ...] = ()  # lines without the mark ERROR that explain one: objections to a disk, words of the target
+    hints: tuple[str, ...] = ()  # lines that explain an ERROR without being marked so, such as words of the target
 
     @property
     def eta_seconds(self) -> float | None:
