@@ -39,8 +39,10 @@ class Secret:
 class Credential:
     """An API token and where it may be sent.
 
-    token_id: `user@realm!name`. secret: the token's value. endpoints: the URLs this token may be sent to; a PveCluster that
-    names this credential with any other endpoint is refused. fingerprint_sha256: when set, the only certificate it is sent to.
+    token_id: `user@realm!name`. secret: the token's value, given as it is, by the name of a variable (`secretEnv`) or of a file
+    (`secretFile`; a relative name is looked for in systemd's `$CREDENTIALS_DIRECTORY`, else beside the settings file).
+    endpoints: the URLs this token may be sent to; a PveCluster that names this credential with any other endpoint is refused.
+    fingerprint_sha256: when set, the only certificate it is sent to.
     """
 
     name: str
@@ -120,11 +122,15 @@ def load(file: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
 
 def _settings(top: "_Table", env: Mapping[str, str]) -> Settings:
     http, log, loop = top.table("http"), top.table("log"), top.table("loop")
-    listen = env.get("DROVER_LISTEN") or http.text("listen", "127.0.0.1:9808")
+
+    def either(variable: str, in_file: str) -> str:
+        return env.get(variable) or in_file
+
+    listen = either("DROVER_LISTEN", http.text("listen", "127.0.0.1:9808"))
     settings = Settings(
-        source=Path(env.get("DROVER_SOURCE") or top.text("source", "/etc/drover/manifests")),
-        state_directory=Path(env.get("DROVER_STATE") or top.text("stateDirectory", "/var/lib/drover")),
-        socket=Path(env.get("DROVER_SOCKET") or top.text("socket", "/run/drover/control.sock")),
+        source=Path(either("DROVER_SOURCE", top.text("source", "/etc/drover/manifests"))),
+        state_directory=Path(either("DROVER_STATE", top.text("stateDirectory", "/var/lib/drover"))),
+        socket=Path(either("DROVER_SOCKET", top.text("socket", "/run/drover/control.sock"))),
         http=_http(listen, http),
         log=LogSettings(
             format=log.choice("format", ("auto", "json", "console"), "auto"),
@@ -174,10 +180,11 @@ def _secret(table: "_Table", source: str, env: Mapping[str, str]) -> Secret:
         if not env.get(given):
             raise table.error(source, f"the environment variable {given} is not set")
         return Secret(env[given])
+    path = table.folder(env) / given  # an absolute path stays what it is
     try:
-        return Secret(Path(given).read_text(encoding="utf-8").strip())
+        return Secret(path.read_text(encoding="utf-8").strip())
     except OSError as error:
-        raise table.error(source, f"{given} can't be read: {error.strerror}") from error
+        raise table.error(source, f"{path} can't be read: {error.strerror}") from error
 
 
 class _Table:
@@ -189,6 +196,10 @@ class _Table:
 
     def error(self, key: str, problem: str) -> SettingsError:
         return SettingsError(f"{self._file}: {self._path}{key}: {problem}")
+
+    def folder(self, env: Mapping[str, str]) -> Path:
+        """Where files with relative names are: what systemd's LoadCredential= hands over, else beside the settings file."""
+        return Path(env.get("CREDENTIALS_DIRECTORY") or Path(self._file).parent)
 
     def has(self, key: str) -> bool:
         self._asked.add(key)

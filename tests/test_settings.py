@@ -1,0 +1,85 @@
+"""Settings: what is wrong is named with file and key, a secret never shows, the environment wins over the file."""
+
+from pathlib import Path
+
+import pytest
+
+from controller.settings import Secret, Settings, SettingsError, load
+
+TOKEN = """
+[credentials.home]
+tokenId = "drover@pve!main"
+endpoints = ["https://pve1.example.org:8006"]
+"""
+SECRET = "3f7a5c1e-planted-in-a-test"
+
+
+def settings(folder: Path, text: str, **env: str) -> Settings:
+    file = folder / "drover.toml"
+    file.write_text(text)
+    return load(file, env)
+
+
+def test_without_a_file_everything_has_a_default(tmp_path: Path) -> None:
+    assert settings(tmp_path, "") == Settings()
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    text = 'source = "here"\nstateDirectory = "here"\nsocket = "here"\nhttp.listen = "127.0.0.1:1"'
+    given = settings(
+        tmp_path, text, DROVER_SOURCE="/a", DROVER_STATE="/b", DROVER_SOCKET="/c", DROVER_LISTEN="[::1]:9999"
+    )
+    assert (given.source, given.state_directory, given.socket) == (Path("/a"), Path("/b"), Path("/c"))
+    assert (given.http.host, given.http.port) == ("::1", 9999)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sauce = 'x'", "sauce: is not a setting; known here: "),
+        ("source = 7", "source: has to be a string, not int"),
+        ("[http]\nlisten = 'everywhere'", "http.listen: 'everywhere' is not an address; use HOST:PORT"),
+        ("[log]\nlevel = 'loud'", "log.level: 'loud' is not known; one of debug, info, warning, error"),
+        ("[loop]\nintervalSeconds = 0", "loop.intervalSeconds: has to be a number of at least 1"),
+        (TOKEN, "credentials.home.secretFile: exactly one of secretFile, secretEnv and secret has to be given"),
+        (
+            TOKEN + "secretEnv = 'NOT_THERE'",
+            "credentials.home.secretEnv: the environment variable NOT_THERE is not set",
+        ),
+        (TOKEN + "secret = 'x'\nport = 1", "credentials.home.port: is not a setting"),
+        (TOKEN.replace("!main", "") + "secret = 'x'", "credentials.home.tokenId: 'drover@pve' is not a token id"),
+        (TOKEN.replace('"https://pve1.example.org:8006"', "") + "secret = 'x'", "endpoints: names no endpoint"),
+        ("=", "not valid TOML"),
+    ],
+)
+def test_a_mistake_is_named_with_file_and_key(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings(tmp_path, text)
+    assert str(caught.value).startswith(f"{tmp_path / 'drover.toml'}: ")
+    assert said in str(caught.value)
+
+
+def test_a_secret_file_with_a_relative_name_is_found_beside_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(f"{SECRET}\n")
+    given = settings(tmp_path, TOKEN + "secretFile = 'token'")
+    assert given.credentials["home"].secret.reveal() == SECRET
+
+
+def test_or_where_systemd_put_it(tmp_path: Path) -> None:
+    handed_over = tmp_path / "credentials"
+    handed_over.mkdir()
+    (handed_over / "token").write_text(SECRET)
+    given = settings(tmp_path, TOKEN + "secretFile = 'token'", CREDENTIALS_DIRECTORY=str(handed_over))
+    assert given.credentials["home"].secret.reveal() == SECRET
+
+
+def test_a_secret_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="nowhere can't be read: No such file or directory"):
+        settings(tmp_path, TOKEN + "secretFile = '/nowhere'")
+
+
+def test_a_secret_shows_only_when_asked(tmp_path: Path) -> None:
+    given = settings(tmp_path, TOKEN + f"secret = '{SECRET}'")
+    assert SECRET not in repr(given)
+    assert str(Secret(SECRET)) == "Secret(****)"
+    assert given.credentials["home"].secret.reveal() == SECRET
