@@ -1,0 +1,168 @@
+"""Wires the real parts together: settings -> transport -> loop. The only place that builds long-lived objects.
+
+Called by `cli` (`run`, `plan`) and by `rehearse.demo`.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from controller.clock import Clock, SystemClock
+from controller.decide import decide
+from controller.loop.cluster_loop import Wiring
+from controller.loop.daemon import Daemon
+from controller.loop.planner import ThreadPlanner
+from controller.loop.publish import Listener, Publisher
+from controller.model.errors import DroverError
+from controller.model.ids import ClusterName
+from controller.model.memory import Memory
+from controller.model.observed import Observed
+from controller.model.plan import Plan
+from controller.model.reasons import Why
+from controller.observe.cluster import Observer
+from controller.pve.client import PveClient
+from controller.pve.metered import Call, Metered
+from controller.pve.proxmoxer_transport import ProxmoxerTransport, TlsOptions, TokenAuth
+from controller.pve.transport import Transport
+from controller.report import control, http
+from controller.report.board import Board
+from controller.report.metrics import Metrics
+from controller.report.store import Store, read_memory, stored_sources
+from controller.settings import Credential, Settings
+from controller.sources import Held, Problem, merge
+from controller.sources.folder import FolderSource
+from controller.specs import PveCluster, Specs
+
+SHUTDOWN_SECONDS = 10.0
+"""How long a SIGTERM waits for the loops to let go; migrations go on inside PVE and are adopted at the next start."""
+
+
+def run(settings: Settings) -> None:
+    """Run the daemon until SIGTERM or SIGINT. Raises SettingsError and OSError when it can't start at all."""
+    asyncio.run(_run_until_signal(settings))
+
+
+async def _run_until_signal(settings: Settings) -> None:
+    stop = asyncio.Event()
+    running = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        running.add_signal_handler(number, stop.set)
+    await serve(settings, stop, clock=SystemClock())
+
+
+async def serve(
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    clock: Clock,
+    listeners: tuple[Listener, ...] = (),
+    ready: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Run the daemon until `stop` is set. `ready` is told the address of the HTTP server once it listens."""
+    log = structlog.get_logger()
+    board, metrics = Board(clock), Metrics()
+    publisher = Publisher(board, metrics, clock, listeners)
+    wiring = Wiring(
+        clock=clock,
+        connect=lambda spec: connect(spec, settings, metrics.count_call(ClusterName(spec.metadata.name)), clock),
+        planner=lambda: ThreadPlanner(settings.loop.planner_seconds),
+        publisher=publisher,
+        open_store=lambda name: Store.open(settings.state_directory, name),
+        interval_seconds=settings.loop.interval_seconds,
+    )
+    settings.state_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    daemon = Daemon(FolderSource(settings.source), wiring, held=remembered(settings.state_directory))
+    server = await http.serve(board, metrics, settings.http)
+    socket = await control.serve(settings.socket, confirm=daemon.confirm, look=daemon.look_again)
+    ready(server.address)
+    log.info("started", source=str(settings.source), address=server.address)
+    task = asyncio.create_task(daemon.run(), name="daemon")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()  # never in normal life: a fault of Drover itself, which must not look like a clean exit
+        log.info("stopping", note="running migrations go on inside PVE")
+    finally:
+        stopping.cancel()
+        task.cancel()
+        await asyncio.wait({task}, timeout=SHUTDOWN_SECONDS)
+        await socket.close()
+        await server.close()
+
+
+def remembered(state_directory: Path) -> Held:
+    """The specs that were last in force, from the newest state file: a restart with a broken repository goes on with them."""
+    sources = stored_sources(state_directory)
+    return Held.from_json(sources[-1]) if sources else Held.empty()
+
+
+def connect(spec: PveCluster, settings: Settings, on_call: Callable[[Call], None], clock: Clock) -> Transport:
+    """A counted connection to the cluster of `spec`. Raises DroverError(NO_CREDENTIALS)."""
+    credential = credential_for(spec, settings.credentials)
+    tls = spec.spec.tls
+    transport = ProxmoxerTransport(
+        spec.spec.endpoints,
+        TokenAuth(credential.token_id, credential.secret.reveal()),
+        TlsOptions(
+            ca_file=Path(tls.ca_file) if tls.ca_file else None,
+            fingerprint_sha256=credential.fingerprint_sha256 or tls.fingerprint_sha256 or None,
+            insecure=tls.insecure_skip_verify,
+        ),
+    )
+    return Metered(transport, on_call, monotonic=clock.monotonic)
+
+
+def credential_for(spec: PveCluster, credentials: Mapping[str, Credential]) -> Credential:
+    """The credential that `spec` names, if the machine's settings let it be sent to these endpoints. Raises DroverError."""
+    name = spec.spec.auth.credentials_ref
+    credential = credentials.get(name)
+    if credential is None:
+        known = ", ".join(sorted(credentials)) or "none"
+        raise DroverError(Why.NO_CREDENTIALS, f"the settings define no credential {name!r} (defined: {known})")
+    foreign = [endpoint for endpoint in spec.spec.endpoints if endpoint.rstrip("/") not in _normal(credential)]
+    if foreign:
+        text = f"the settings bind credential {name!r} to other endpoints; {', '.join(foreign)} is not among them"
+        raise DroverError(Why.NO_CREDENTIALS, text)
+    pinned, asked = credential.fingerprint_sha256, spec.spec.tls.fingerprint_sha256
+    if pinned and asked and pinned.lower() != asked.lower():
+        raise DroverError(Why.NO_CREDENTIALS, f"the settings bind credential {name!r} to another fingerprint")
+    return credential
+
+
+def _normal(credential: Credential) -> frozenset[str]:
+    return frozenset(endpoint.rstrip("/") for endpoint in credential.endpoints)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanResult:
+    """What one cluster would look like, or why that can't be said."""
+
+    cluster: ClusterName
+    specs: Specs
+    problems: tuple[Problem, ...]
+    seen: Observed | None
+    plan: Plan | None
+    error: DroverError | None
+
+
+def plan_once(settings: Settings, path: Path | None = None, cluster: str | None = None) -> list[PlanResult]:
+    """Look at every cluster of the folder once and plan, without starting anything."""
+    held = merge(Held.empty(), FolderSource(path or settings.source).read_now())
+    names = [ClusterName(name) for name in sorted(held.specs.clusters) if cluster in (None, name)]
+    return [asyncio.run(_plan(settings, held, name)) for name in names]
+
+
+async def _plan(settings: Settings, held: Held, name: ClusterName) -> PlanResult:
+    specs, clock = held.specs.for_cluster(name), SystemClock()
+    try:
+        transport = connect(specs.clusters[name], settings, lambda _: None, clock)
+        seen = await Observer(PveClient(transport), cluster=name, clock=clock).look()
+    except DroverError as error:
+        return PlanResult(name, specs, held.problems, None, None, error)
+    memory = read_memory(settings.state_directory, name) or Memory()
+    return PlanResult(name, specs, held.problems, seen, decide(specs, seen, memory), None)

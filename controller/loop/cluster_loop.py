@@ -1,0 +1,150 @@
+"""The life of one cluster: connect, take the state file, tick, follow moves, tick again. One asyncio task each.
+
+Started, fed with specs and ended by `loop.daemon`.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import structlog
+
+from controller.act import inflight
+from controller.clock import Clock
+from controller.loop.planner import Planner
+from controller.loop.publish import Publisher
+from controller.loop.requeue import FOLLOW_SECONDS, next_look_seconds
+from controller.loop.tick import Parts, tick
+from controller.model.errors import DroverError
+from controller.model.ids import ClusterName
+from controller.model.reasons import Why
+from controller.model.view import ClusterView, Finding
+from controller.observe.cluster import Observer
+from controller.pve.client import PveClient
+from controller.pve.transport import Transport
+from controller.report.store import Store
+from controller.sources import Held
+from controller.specs import PveCluster
+
+TAKE_OVER_SECONDS = 5.0
+"""How often a state file that another process holds is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What every cluster's loop is given by `app` (or by `rehearse`, on virtual time)."""
+
+    clock: Clock
+    connect: Callable[[PveCluster], Transport]  # raises DroverError: no such credential, bound to other endpoints
+    planner: Callable[[], Planner]
+    publisher: Publisher
+    open_store: Callable[[ClusterName], Store]  # raises DroverError: another process holds it, the disk refuses
+    interval_seconds: float
+
+
+class ClusterLoop:
+    """Reconciles one PveCluster until it is cancelled."""
+
+    def __init__(self, name: ClusterName, held: Held, wiring: Wiring) -> None:
+        self._name = name
+        self._held = held
+        self._wiring = wiring
+        self._wake = asyncio.Event()
+        self._log = structlog.get_logger().bind(cluster=name)
+        waiting = Finding(False, Why.STALE, "not looked at yet")
+        self._view = ClusterView(cluster=name, at=wiring.clock.wall(), connected=waiting, armed=waiting)
+
+    def feed(self, held: Held) -> None:
+        """New specs; the loop looks again at once."""
+        self._held = held
+        self._wake.set()
+
+    def look_again(self) -> None:
+        """End the present wait."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled. Faults of PVE, network and disk end in the view; what raises out of here is a fault of Drover."""
+        store = await self._take_store()
+        try:
+            while True:
+                await self._with_connection(store)
+        finally:
+            store.close()
+
+    async def _take_store(self) -> Store:
+        while True:
+            try:
+                return self._wiring.open_store(self._name)
+            except DroverError as error:
+                self._show(replace(self._view, armed=Finding(False, error.why, error.message)), None)
+                await self._wait(TAKE_OVER_SECONDS)
+
+    async def _with_connection(self, store: Store) -> None:
+        """Tick with one connection until the settings that make it change."""
+        spec = self._spec()
+        try:
+            transport = self._wiring.connect(spec)
+        except DroverError as error:
+            broken = Finding(False, error.why, error.message)
+            self._show(replace(self._view, connected=broken, armed=broken), store)
+            await self._wait(self._wiring.interval_seconds)
+            return
+        client = PveClient(transport)
+        parts = Parts(
+            name=self._name,
+            client=client,
+            observer=Observer(client, cluster=self._name, clock=self._wiring.clock),
+            store=store,
+            planner=self._wiring.planner(),
+            clock=self._wiring.clock,
+        )
+        connection = _connection(spec)
+        while _connection(self._spec()) == connection:
+            view = await tick(parts, self._held.specs.for_cluster(self._name), self._view)
+            self._show(view, store)
+            await self._follow_until_next_look(parts)
+
+    async def _follow_until_next_look(self, parts: Parts) -> None:
+        """Wait for a wake-up or the next look; while moves are under way ask their tasks how far they are."""
+        clock = self._wiring.clock
+        seconds = next_look_seconds(self._view, now=clock.wall(), interval=self._wiring.interval_seconds)
+        until = clock.monotonic() + seconds
+        while (left := until - clock.monotonic()) > 0:
+            flights = parts.store.memory().flights
+            if await self._wait(min(left, FOLLOW_SECONDS) if flights else left):
+                return
+            if not flights:
+                continue
+            try:
+                progress = await inflight.follow(flights, parts.client, self._view.progress)
+            except DroverError as error:
+                self._log.info("following failed", reason=error.why, message=error.message)
+                continue
+            self._show(replace(self._view, progress=progress.progress, outcomes=()), parts.store)
+            if progress.ended:
+                return
+
+    async def _wait(self, seconds: float) -> bool:
+        """Wait that long or for a wake-up; True for a wake-up."""
+        woken = asyncio.ensure_future(self._wake.wait())
+        timer = asyncio.ensure_future(self._wiring.clock.sleep(seconds))
+        try:
+            await asyncio.wait({woken, timer}, return_when=asyncio.FIRST_COMPLETED)
+            self._wake.clear()
+            return woken.done()
+        finally:
+            woken.cancel()
+            timer.cancel()
+
+    def _spec(self) -> PveCluster:
+        return self._held.specs.clusters[self._name]
+
+    def _show(self, view: ClusterView, store: Store | None) -> None:
+        self._view = view
+        self._wiring.publisher.publish(view, self._held, store)
+
+
+def _connection(spec: PveCluster) -> object:
+    """What a connection is made from; when it changes a new one is made."""
+    return (spec.spec.endpoints, spec.spec.auth, spec.spec.tls)

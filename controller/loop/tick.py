@@ -1,0 +1,125 @@
+"""READ THIS FIRST. One tick of one cluster: look, settle what ended, decide, look again and act, say what happened.
+
+Called by `loop.daemon`, by nobody else. Nothing waits in here for a migration: it is started, and seen again at a later tick.
+"""
+
+from dataclasses import dataclass, replace
+
+from controller.act import execute, guardrails, inflight
+from controller.clock import Clock
+from controller.loop.planner import Planner
+from controller.model.errors import DroverError
+from controller.model.ids import ClusterName
+from controller.model.observed import Observed
+from controller.model.outcome import Outcome
+from controller.model.plan import Plan
+from controller.model.reasons import Why
+from controller.model.view import ClusterView, Finding
+from controller.observe.cluster import Observer
+from controller.pve.client import PveClient
+from controller.report.store import Store
+from controller.specs import PveCluster, Specs
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the loop of one cluster owns for as long as its connection settings stay the same."""
+
+    name: ClusterName
+    client: PveClient
+    observer: Observer
+    store: Store
+    planner: Planner
+    clock: Clock
+
+
+async def tick(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
+    """One walk along the line; returns how the cluster stands. Faults of PVE, network and disk end in the view, not in a raise."""
+    began = parts.clock.monotonic()
+    view = await _walk(parts, specs, last)
+    return replace(view, ticks=last.ticks + 1, tick_seconds=parts.clock.monotonic() - began)
+
+
+async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
+    cluster = specs.clusters[parts.name]
+    try:
+        seen, ended = await _look_and_settle(parts)
+    except DroverError as error:
+        return _blind(parts, cluster, last, error)
+    view = ClusterView(
+        cluster=parts.name,
+        at=seen.at,
+        connected=Finding(True, Why.CONNECTED, "the API answers"),
+        armed=guardrails.armed(cluster, seen, age_seconds=0.0),
+        seen=seen,
+        memory=parts.store.memory(),
+        outcomes=ended,
+        missing_rights=parts.observer.missing_rights,
+        insecure=cluster.spec.tls.insecure_skip_verify,
+    )
+    if view.armed.why is Why.MODE_OBSERVE:
+        return view
+    try:
+        plan = await parts.planner(specs, seen, parts.store.memory())
+        parts.store.forget_origins(plan.forget_origins)
+    except DroverError as error:
+        return replace(view, armed=Finding(False, error.why, error.message))
+    return await _act(parts, specs, replace(view, plan=plan), plan)
+
+
+async def _look_and_settle(parts: Parts) -> tuple[Observed, tuple[Outcome, ...]]:
+    """A look in which nothing has just ended: when a move did, the cluster is looked at again before anybody plans on it."""
+    seen = await parts.observer.look()
+    _refuse_another_cluster(parts.store, seen)
+    ended = await inflight.settle(parts.store, parts.client, seen, clock=parts.clock)
+    return (await parts.observer.look() if ended else seen), ended
+
+
+def _refuse_another_cluster(store: Store, seen: Observed) -> None:
+    """The cluster's own name is pinned at first contact: a token that leads to another cluster must not act there."""
+    pinned = store.pinned()
+    if pinned is None:
+        store.pin(seen.pve_name)
+    elif pinned != seen.pve_name:
+        raise DroverError(
+            Why.WRONG_CLUSTER,
+            f"the endpoints lead to cluster {seen.pve_name!r}, but {pinned!r} was first seen under this name",
+        )
+
+
+async def _act(parts: Parts, specs: Specs, view: ClusterView, plan: Plan) -> ClusterView:
+    if plan.unsafe:
+        armed = Finding(False, Why.PLAN_UNSAFE, "; ".join(plan.unsafe))
+        return replace(view, armed=armed, memory=parts.store.memory())
+    if not view.armed.ok or not plan.moves:
+        return replace(view, memory=parts.store.memory())
+    assert view.seen is not None
+    started = await execute.execute(
+        plan.moves,
+        specs=specs,
+        seen=view.seen,
+        store=parts.store,
+        client=parts.client,
+        observer=parts.observer,
+        clock=parts.clock,
+    )
+    return replace(view, memory=parts.store.memory(), outcomes=view.outcomes + started)
+
+
+def _blind(parts: Parts, cluster: PveCluster, last: ClusterView, error: DroverError) -> ClusterView:
+    """The view when the cluster could not be looked at: the last look, older by now, and nothing is started."""
+    age = parts.clock.wall() - last.seen.at if last.seen is not None else 0.0
+    armed = Finding(False, error.why, error.message)
+    if last.seen is not None:
+        verdict = guardrails.armed(cluster, last.seen, age_seconds=age)
+        armed = armed if verdict.ok else verdict
+    return replace(
+        last,
+        at=parts.clock.wall(),
+        connected=Finding(False, error.why, error.message),
+        armed=armed,
+        seen_age_seconds=age,
+        memory=parts.store.memory(),
+        missing_rights=parts.observer.missing_rights,
+        outcomes=(),
+    )

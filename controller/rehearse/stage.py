@@ -1,0 +1,117 @@
+"""The stage: a simulated cluster, a folder of manifests and the real daemon, all on one virtual clock.
+
+Used by `rehearse.story` and by tests that need the whole line; nothing in here knows what is being played.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from controller.loop.cluster_loop import Wiring
+from controller.loop.daemon import Daemon
+from controller.loop.planner import plan_inline
+from controller.loop.publish import Listener, Publisher
+from controller.model.ids import ClusterName
+from controller.pve.metered import Call, Metered
+from controller.pve.transport import Transport
+from controller.rehearse.virtual_time import EPOCH, VirtualClock, VirtualLoop
+from controller.report.board import Board
+from controller.report.metrics import Metrics
+from controller.report.store import Store, stored_sources
+from controller.simulator.routes import Simulator
+from controller.simulator.seed import ClusterFile
+from controller.simulator.transport import SimTransport
+from controller.simulator.world import World
+from controller.sources import Held, Snapshot
+from controller.sources.folder import FolderSource
+from controller.specs import PveCluster
+
+RESCAN_SECONDS = 30.0
+TOKEN = "drover@pve!rehearsal"  # noqa: S105 - the name of a token
+SECRET = "00000000-0000-4000-8000-000000000000"  # noqa: S105 - of a cluster in memory
+
+
+class StageSource:
+    """A folder of manifests, read at once, with changes told by the script instead of by inotify."""
+
+    name = "stage"
+
+    def __init__(self, folder: Path, clock: VirtualClock) -> None:
+        self._source = FolderSource(folder)
+        self._clock = clock
+        self._changed = asyncio.Event()
+
+    async def read(self) -> Snapshot:
+        """See `Source.read`."""
+        return self._source.read_now()
+
+    async def wait_change(self) -> None:
+        """See `Source.wait_change`: the script says so, or the rescan is due."""
+        try:
+            await asyncio.wait_for(self._changed.wait(), RESCAN_SECONDS)
+        except TimeoutError:
+            return
+        self._changed.clear()
+
+    def changed(self) -> None:
+        """The script has written to the folder."""
+        self._changed.set()
+
+
+class Stage:
+    """One cluster file, one folder, one state directory, one clock; the daemon can be started, killed and started again."""
+
+    def __init__(
+        self,
+        file: ClusterFile,
+        manifests: Path,
+        state: Path,
+        *,
+        seed: int = 0,
+        wrap: Callable[[Transport], Transport] = lambda transport: transport,
+        open_store: Callable[[Path, ClusterName], Store] = Store.open,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        self.loop = VirtualLoop()
+        self.clock = VirtualClock(self.loop)
+        self.world = World(file.model_copy(update={"start": EPOCH}), seed=seed)
+        self.calls: list[Call] = []
+        self.source = StageSource(manifests, self.clock)
+        self.metrics = Metrics.fresh()
+        self.board = Board(self.clock)
+        self._simulator = Simulator(self.world)
+        self._state = state
+        self._wrap = wrap
+        self._open_store = open_store
+        self._listeners = tuple(listeners)
+        self._task: asyncio.Task[None] | None = None
+
+    def transport(self) -> Transport:
+        """A connection to the simulated cluster with the rights that a real one would be given."""
+        auth = f"PVEAPIToken={TOKEN}={SECRET}"
+        return SimTransport(self._simulator, clock=self.clock, auth=auth, endpoints=tuple(self.world.nodes))
+
+    def start(self) -> None:
+        """Start the daemon as `drover run` would."""
+        assert self._task is None, "the daemon runs already"
+        sources = stored_sources(self._state)
+        wiring = Wiring(
+            clock=self.clock,
+            connect=self._connect,
+            planner=lambda: plan_inline,
+            publisher=Publisher(self.board, self.metrics, self.clock, self._listeners),
+            open_store=lambda name: self._open_store(self._state, name),
+            interval_seconds=10.0,
+        )
+        held = Held.from_json(sources[-1]) if sources else Held.empty()
+        self._task = asyncio.create_task(Daemon(self.source, wiring, held=held).run())
+
+    async def stop(self) -> None:
+        """End the daemon; what runs inside PVE goes on."""
+        assert self._task is not None, "the daemon does not run"
+        self._task.cancel()
+        await asyncio.wait({self._task})
+        self._task = None
+
+    def _connect(self, spec: PveCluster) -> Transport:  # noqa: ARG002 - the stage has one cluster
+        return Metered(self._wrap(self.transport()), self.calls.append, monotonic=self.clock.monotonic)
