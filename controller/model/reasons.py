@@ -232,6 +232,12 @@ class Why(StrEnum):
     ARMED = "Armed", "Drover may start moves."
     MODE_OBSERVE = "ModeObserve", "`mode: Observe`: Drover only looks.", "Set `mode: Enforce`."
     MODE_PLAN = "ModePlan", "`mode: Plan`: Drover computes and shows, but starts nothing.", "Set `mode: Enforce`."
+    HA_FENCING = (
+        "HaFencing",
+        "PVE HA is fencing a node or recovering its guests; nothing new is started meanwhile.",
+        "Nothing: Drover goes on when HA has settled it.",
+    )
+    WITHDRAWN = "Withdrawn", "What asked for the move was taken back before it started."
     NOT_LEADER = "NotLeader", "Another Drover process holds the state file.", "Stop the other process."
     STORE_FAILED = (
         "StoreFailed",
