@@ -1,0 +1,186 @@
+"""The reference pages under docs/, written from the code itself: every reason, every field, every metric. Pure.
+
+Called by `drover schema --write`, and by the test that holds the pages fresh.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+
+from prometheus_client import CollectorRegistry, Metric
+
+from controller.model.ids import ClusterName
+from controller.model.reasons import Why
+from controller.report.conditions import TYPES
+from controller.report.metrics import Metrics
+from controller.specs import KINDS, GuestSelector, LabelSelector, Resource
+from controller.specs.base import Model, NotYet, models_in
+from controller.specs.nodemaintenance import MaintenanceTemplate
+from controller.specs.schema import Node, allowed, described, plain
+
+_GENERATED = "<!-- Generated from the code by `drover schema --write .`; not to be edited by hand. -->\n"
+_SHARED: Mapping[type[Model], str] = {
+    GuestSelector: "a [guest selector](#guest-selector)",
+    LabelSelector: "a [node selector](#node-selector)",
+    MaintenanceTemplate: "`reason` to `onCancel` of a [NodeMaintenance](#nodemaintenance)",
+}
+"""What appears in many places and is explained once."""
+_LISTED_WORDS = 6
+"""Labels with more words than these would make the table of metrics unreadable."""
+_SECTIONS = (
+    (Why.NODE_MAINTENANCE, "Why a guest has to move"),
+    (Why.SLOT_TAKEN, "Why a move waits"),
+    (Why.NO_TARGET_FITS, "Why a guest is blocked"),
+    (Why.GUEST_MOVED, "Why a call or a move failed"),
+    (Why.CONNECTED, "Cluster and connection"),
+    (Why.ARMED, "Whether Drover may act"),
+    (Why.ACCEPTED, "Manifests and maintenance"),
+)
+"""The first reason of each part of the list, which is sorted by what they are reasons for."""
+
+
+def generate() -> Mapping[str, str]:
+    """The text of every page by its name below docs/."""
+    return {"reasons.md": reasons(), "resources.md": resources(), "metrics.md": metrics()}
+
+
+def reasons() -> str:
+    """Every reason, what it means and what a person can do about it."""
+    members = tuple(Why)
+    bounds = [members.index(first) for first, _ in _SECTIONS] + [len(members)]
+    lines = [
+        "# Reasons",
+        _GENERATED,
+        "Every decision of Drover has a reason from this list. The same words stand in conditions, events, plans and the labels of",
+        "metrics. A reason without advice needs none.",
+    ]
+    for (_, title), (start, end) in zip(_SECTIONS, pairwise(bounds), strict=True):
+        lines += ["", f"## {title}", ""]
+        lines += _table(
+            ("Reason", "Meaning", "What to do"), ((f"`{w}`", w.meaning, w.remedy) for w in members[start:end])
+        )
+    return "\n".join(lines) + "\n"
+
+
+def resources() -> str:
+    """Every kind with its fields and its conditions."""
+    lines = [
+        "# Resources",
+        _GENERATED,
+        "What a folder of manifests can hold: YAML files (`.yaml`, `.yml`), any number of documents in each, every one with",
+        "`apiVersion: drover.dev/v1alpha1`, a `kind` and a `metadata.name`. Nothing unknown is accepted. Fields that this version",
+        "reads and checks but does not act upon are marked **not yet**; an object that uses one says so in its condition",
+        "`NotYetActedUpon`.",
+        "",
+        "A field without a default is required when it says so, and otherwise absent.",
+    ]
+    for name, kind in KINDS.items():
+        lines += ["", f"## {name}", "", " ".join((kind.__doc__ or "").split()), ""]
+        if kind.not_yet:
+            lines += ["**Not yet:** this version reads and checks the whole kind, but does not act upon it.", ""]
+        lines += _fields_of(kind)
+        lines += ["", f"Conditions: {', '.join(f'`{type_}`' for type_ in TYPES[name])}."]
+    for title, model in (("Guest selector", GuestSelector), ("Node selector", LabelSelector)):
+        lines += ["", f"## {title}", "", " ".join((model.__doc__ or "").split()), ""]
+        lines += _field_table(model, described(model, plain(model)))
+    return "\n".join(lines) + "\n"
+
+
+def metrics() -> str:
+    """Every metric with its type, its labels and, where they are few, their values."""
+    registry = CollectorRegistry()
+    born = Metrics(registry, KINDS)
+    born.add_cluster(ClusterName("default"))
+    born.source(revision="", errors=0, objects={}, success_at=None)
+    rows = []
+    for family in registry.collect():
+        if family.name.startswith("drover_"):
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            rows.append((f"`{name}`", family.type, _labels(family), family.documentation))
+    lines = [
+        "# Metrics",
+        _GENERATED,
+        "Served at `/metrics`. Every series whose labels come from a closed list is there from the first scrape, at zero, and no",
+        "series is multiplied by node or guest. `reason` is a word from [the list of reasons](reasons.md). Beside these there are",
+        "the usual `process_*` metrics.",
+        "",
+        *_table(("Metric", "Type", "Labels", "Meaning"), rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _labels(family: Metric) -> str:
+    values: dict[str, set[str]] = {}
+    for sample in family.samples:
+        for label, value in sample.labels.items():
+            if label != "le":
+                values.setdefault(label, set()).add(value)
+    said = []
+    for label, words in values.items():
+        listed = 1 < len(words) <= _LISTED_WORDS
+        said.append(f"`{label}` ({', '.join(sorted(words))})" if listed else f"`{label}`")
+    return ", ".join(said)
+
+
+def _fields_of(kind: type[Resource]) -> list[str]:
+    node = described(kind, plain(kind))
+    [spec] = models_in(kind.model_fields["spec"].annotation)
+    return _field_table(spec, _below(node, "spec"))
+
+
+def _field_table(model: type[Model], node: Node) -> list[str]:
+    return _table(("Field", "Default", "Allowed", "Meaning"), _rows(model, node, "", waits=False))
+
+
+def _rows(model: type[Model], node: Node, prefix: str, *, waits: bool) -> Iterator[tuple[str, ...]]:
+    """One row per field, followed by the rows of what it holds. `waits`: a field above is not acted upon yet."""
+    required = node.get("required", [])
+    for name, info in model.model_fields.items():
+        key = info.alias or name
+        below = _below(node, key)
+        mark = next((item for item in info.metadata if isinstance(item, NotYet)), None)
+        text = str(below.get("description", ""))
+        if mark is not None and not waits:
+            text = f"{text} **{_not_yet(mark)}**"
+        inner = next(models_in(info.annotation), None)
+        shared = _SHARED.get(inner) if inner is not None else None
+        many = below.get("type") == "array"
+        default = "required" if isinstance(required, list) and key in required else _default(below)
+        yield f"`{prefix}{key}`", default, shared or _allowed(inner, below, many=many), text
+        if inner is not None and shared is None:
+            entries = below["items"] if many else below
+            assert isinstance(entries, dict)
+            within = waits or (mark is not None and not mark.words)
+            yield from _rows(inner, entries, f"{prefix}{key}{'[]' if many else ''}.", waits=within)
+
+
+def _not_yet(mark: NotYet) -> str:
+    return f"Not yet: {', '.join(str(word) for word in mark.words)}." if mark.words else "Not yet."
+
+
+def _default(node: Node) -> str:
+    value = node.get("default")
+    if value in (None, "", [], {}):
+        return ""
+    if isinstance(value, list):
+        return ", ".join(f"`{entry}`" for entry in value)
+    return f"`{str(value).lower()}`" if isinstance(value, bool) else f"`{value}`"
+
+
+def _allowed(inner: type[Model] | None, node: Node, *, many: bool) -> str:
+    if inner is not None:
+        return "a list" if many else "a mapping"
+    return allowed(node)
+
+
+def _below(node: Node, key: str) -> Node:
+    properties = node["properties"]
+    assert isinstance(properties, dict)
+    below = properties[key]
+    assert isinstance(below, dict)
+    return below
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """A Markdown table."""
+    written = [tuple(cell.replace("|", "\\|") for cell in row) for row in rows]
+    return [f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *written)]

@@ -1,0 +1,59 @@
+"""The reference pages say what the code says: written from it, fresh, and complete."""
+
+from pathlib import Path
+
+import pytest
+
+from controller.model.reasons import Why
+from controller.report import reference
+from controller.report.conditions import TYPES
+from controller.specs import KINDS
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = reference.generate()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_page_on_disk_is_what_the_code_says(page: str) -> None:
+    assert (DOCS / page).read_text(encoding="utf-8") == PAGES[page], "write it anew with: drover schema --write ."
+
+
+def test_every_reason_is_explained_once() -> None:
+    rows = [line.split("|")[1:3] for line in PAGES["reasons.md"].splitlines() if line.startswith("| `")]
+    assert [word.strip(" `") for word, _ in rows] == list(Why)
+    assert all(meaning.strip().endswith(".") for _, meaning in rows)
+
+
+def test_every_kind_has_its_fields_and_conditions() -> None:
+    for name in KINDS:
+        _, _, below = PAGES["resources.md"].partition(f"\n## {name}\n")
+        section = below.partition("\n## ")[0]
+        assert "| `suspend` |" in section
+        assert all(f"`{type_}`" in section for type_ in TYPES[name])
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("`spread`", "**Not yet.**"),
+        ("`ha.coexistence`", "**Not yet: Coordinate, Ignore.**"),
+        ("`endpoints`", "required"),
+        ("`mode`", "`Plan`"),
+        ("`maintenance.template`", "[NodeMaintenance](#nodemaintenance)"),
+        ("`rules[].behavior`", "ShutdownAndRestartElsewhere"),
+    ],
+)
+def test_a_row_says_what_there_is_to_know(field: str, said: str) -> None:
+    rows = [line for line in PAGES["resources.md"].splitlines() if line.startswith(f"| {field} |")]
+    assert rows
+    assert all(said in row for row in rows)
+
+
+def test_fields_that_this_version_acts_upon_are_not_marked() -> None:
+    rows = [line for line in PAGES["resources.md"].splitlines() if line.startswith(("| `mode`", "| `keepApart"))]
+    assert rows
+    assert not any("Not yet" in row for row in rows)
+
+
+def test_metrics_name_their_labels() -> None:
+    assert "| `drover_ticks_total` | counter | `cluster`, `result` (" in PAGES["metrics.md"]
