@@ -1,0 +1,93 @@
+"""When a guest whose move failed or was refused may be moved again. Pure; called by `act.execute`, `act.inflight`, `loop`.
+
+The delays have no random part: a story must repeat bit by bit, and moves are spread by slots, not by chance.
+"""
+
+from controller.decide.desired import implied_ref
+from controller.model.ids import GuestIdentity, NodeName, ObjectRef, Vmid
+from controller.model.memory import Backoff, Memory
+from controller.model.reasons import Why
+from controller.specs import Specs
+from controller.specs.migrationpolicy import Retry
+
+LOOK_AGAIN_SECONDS = 60.0
+"""How long an obstacle that waiting does not remove stays blocked before it is looked at again."""
+
+PASSING = frozenset(
+    {
+        Why.BUSY,
+        Why.GUEST_GONE,
+        Why.GUEST_LOCKED,
+        Why.GUEST_MOVED,
+        Why.GUEST_MOVING,
+        Why.HA_FENCING,
+        Why.HA_UNSETTLED,
+        Why.IDENTITY_CHANGED,
+        Why.NODE_OFFLINE,
+        Why.NOT_OBSERVED_YET,
+        Why.NO_QUORUM,
+        Why.SLOT_TAKEN,
+        Why.STALE,
+        Why.STATE_CHANGED,
+        Why.TARGET_IN_MAINTENANCE,
+        Why.TARGET_OFFLINE,
+        Why.WAITING_FOR_ROOM,
+        Why.WITHDRAWN,
+    }
+)
+"""Objections that the next look at the cluster sees by itself: no back-off, the next plan knows better."""
+
+
+def after_failure(
+    identity: GuestIdentity, before: Backoff | None, retry: Retry, *, why: Why, message: str, now: float, under: str
+) -> Backoff:
+    """The back-off after one more failed move: the policy's delay, multiplied by every further failure up to its maximum.
+
+    Past the policy's limit the plan calls the guest blocked (RetryLimit). `now` in epoch seconds.
+    """
+    known = before is not None and before.identity.same_as(identity) and before.under == under
+    failures = 1 + (before.failures if known and before is not None else 0)
+    # The exponent is bounded: a float overflows at 1024 doublings.
+    delay = retry.backoff_seconds * retry.backoff_factor ** min(failures - 1, 100)
+    return Backoff(identity, failures, now + min(delay, retry.max_backoff_seconds), why, message, under)
+
+
+def after_objection(identity: GuestIdentity, *, why: Why, message: str, now: float, under: str) -> Backoff | None:
+    """What to remember of a refusal by the second look: a while to show it as blocked, or nothing when it passes by itself."""
+    if why in PASSING:
+        return None
+    return Backoff(identity, 0, now + LOOK_AGAIN_SECONDS, why, message, under)
+
+
+def mark(cause: ObjectRef, policy: str, specs: Specs) -> str:
+    """The specs that a move was made under, with their generations: when this changes, back-off starts anew."""
+    policies = (ObjectRef("MigrationPolicy", policy),) if policy else ()
+    return " ".join(f"{ref}@{_generation(ref, specs)}" for ref in (cause, *policies))
+
+
+def outdated(memory: Memory, specs: Specs) -> tuple[Vmid, ...]:
+    """Guests whose back-off belongs to specs that have changed since: they are free again."""
+    return tuple(vmid for vmid, backoff in memory.backoffs.items() if backoff.under != _same_refs(backoff.under, specs))
+
+
+def retry_of(policy: str, specs: Specs) -> Retry:
+    """How the guests of a MigrationPolicy are tried again; "" or a policy that is gone: the defaults."""
+    found = specs.migrations.get(policy)
+    return found.spec.retry if found is not None else Retry()
+
+
+def _same_refs(under: str, specs: Specs) -> str:
+    refs = (text.rpartition("@")[0].partition("/") for text in under.split())
+    return " ".join(f"{kind}/{name}@{_generation(ObjectRef(kind, name), specs)}" for kind, _, name in refs)
+
+
+def _generation(ref: ObjectRef, specs: Specs) -> str:
+    """The generation of an object; of a maintenance that a label implies, the label and the generation of its PveNode."""
+    found = specs.get(ref.kind, ref.name)
+    if found is not None:
+        return str(found.metadata.generation)
+    for node in specs.nodes.values():
+        if implied_ref(NodeName(node.node_name)) == ref:
+            labels = ",".join(f"{key}={value}" for key, value in sorted(node.metadata.labels.items()))
+            return f"{node.metadata.generation}:{labels}"
+    return "-"
