@@ -106,6 +106,11 @@ class Stage:
         held = Held.from_json(sources[-1]) if sources else Held.empty()
         self._task = asyncio.create_task(Daemon(self.source, wiring, held=held).run())
 
+    @property
+    def running(self) -> bool:
+        """Whether the daemon runs."""
+        return self._task is not None
+
     async def stop(self) -> None:
         """End the daemon; what runs inside PVE goes on."""
         assert self._task is not None, "the daemon does not run"

@@ -1,0 +1,201 @@
+"""Stories: a small script played on the stage, told as a log that is compared with a golden one.
+
+A story is one YAML file: `why` (the promise), `cluster` (a simulator's cluster file), `objects` (manifests; a PveCluster
+`default` in mode Enforce is added when there is none), `script` (what people and fate do, by second) and `until`. Played by
+`tests/stories`.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from controller.loop.publish import Statuses
+from controller.model.event import Event
+from controller.model.plan import Plan
+from controller.model.view import ClusterView
+from controller.rehearse.stage import SECRET, TOKEN, Stage
+from controller.rehearse.virtual_time import run
+from controller.simulator import faults
+from controller.simulator.seed import ClusterFile
+from controller.simulator.world import Entry
+from controller.specs import API_VERSION
+
+Document = dict[str, object]
+
+_DEFAULT_CLUSTER: Document = {
+    "kind": "PveCluster",
+    "metadata": {"name": "default"},
+    "spec": {"endpoints": ["https://pve1:8006"], "auth": {"credentialsRef": "stage"}, "mode": "Enforce"},
+}
+
+
+class Step(BaseModel):
+    """One thing that happens `at` seconds: exactly one of the others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    at: float = Field(ge=0)
+    write: Document | None = None  # an object, new or in place of the one of the same kind and name
+    remove: str | None = None  # Kind/name
+    label: dict[str, str | None] | None = None  # node: value of drover.dev/maintenance; null takes it away
+    text: dict[str, str] | None = None  # file name: raw text, for what is not valid
+    do: str | None = None  # a fault or an administrator's act of the simulator, with `with` as its arguments
+    with_: dict[str, object] = Field({}, alias="with")
+    restart: bool = False  # kill the daemon and start it again
+    stop: bool = False  # kill the daemon
+    start: bool = False  # start it again
+
+
+class StoryFile(BaseModel):
+    """The file of a story."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    why: str
+    cluster: ClusterFile
+    objects: tuple[Document, ...] = ()
+    script: tuple[Step, ...] = ()
+    until: float
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A story as it went: its log, and the stage for whoever wants to look closer."""
+
+    log: str
+    stage: Stage
+
+
+def load(path: Path) -> StoryFile:
+    """Read a story. Raises pydantic's ValidationError and yaml's errors: stories are written by developers."""
+    return StoryFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def play(story: StoryFile, folder: Path) -> Told:
+    """Play a story in an empty `folder`; the same story gives the same log, byte by byte."""
+    manifests = folder / "manifests"
+    manifests.mkdir()
+    for document in _with_cluster(story.objects):
+        _write(manifests, document)
+    teller = _Teller()
+    stage = Stage(_with_token(story.cluster), manifests, folder / "state", seed=story.seed, listeners=(teller.hear,))
+    teller.clock = stage.clock.monotonic
+    stage.world.observers.append(teller.world)
+    run(_play(story, stage, manifests), stage.loop)
+    teller.close(stage)
+    return Told("".join(f"{line}\n" for line in teller.lines), stage)
+
+
+async def _play(story: StoryFile, stage: Stage, manifests: Path) -> None:
+    stage.start()
+    for step in sorted(story.script, key=lambda step: step.at):
+        await stage.clock.sleep(max(0.0, step.at - stage.clock.monotonic()))
+        await _step(step, stage, manifests)
+    await stage.clock.sleep(max(0.0, story.until - stage.clock.monotonic()))
+    if stage.running:
+        await stage.stop()
+
+
+async def _step(step: Step, stage: Stage, manifests: Path) -> None:
+    if step.do is not None:
+        faults.apply(stage.world, step.do, **step.with_)
+    if step.stop or step.restart:
+        await stage.stop()
+    if step.start or step.restart:
+        stage.start()
+    if _edit(step, manifests):
+        stage.source.changed()
+        await asyncio.sleep(0)
+
+
+def _edit(step: Step, manifests: Path) -> bool:
+    if step.write is not None:
+        _write(manifests, step.write)
+    if step.remove is not None:
+        (manifests / _file_name(*step.remove.split("/"))).unlink()
+    for node, value in (step.label or {}).items():
+        labels = {} if value is None else {"drover.dev/maintenance": value}
+        _write(manifests, {"kind": "PveNode", "metadata": {"name": node, "labels": labels}, "spec": {}})
+    for name, text in (step.text or {}).items():
+        (manifests / name).write_text(text, encoding="utf-8")
+    return any((step.write, step.remove, step.label, step.text))
+
+
+def _with_cluster(objects: Sequence[Document]) -> list[Document]:
+    given = any(document.get("kind") == "PveCluster" for document in objects)
+    return list(objects) if given else [_DEFAULT_CLUSTER, *objects]
+
+
+def _with_token(file: ClusterFile) -> ClusterFile:
+    """The cluster with the token that Drover uses, unless the story is about rights and brings its own."""
+    if file.access.tokens:
+        return file
+    access = ClusterFile.model_validate(
+        {
+            "nodes": {"any": {}},
+            "access": {
+                "users": {"drover@pve": {}},
+                "tokens": {TOKEN: {"secret": SECRET, "privsep": False}},
+                "acl": [{"role": "Administrator", "to": "drover@pve"}],
+            },
+        }
+    ).access
+    return file.model_copy(update={"access": access})
+
+
+def _write(manifests: Path, document: Mapping[str, object]) -> None:
+    metadata = document["metadata"]
+    assert isinstance(metadata, dict)
+    name = _file_name(str(document["kind"]), str(metadata["name"]))
+    # JSON is YAML, and needs no second writer.
+    text = json.dumps({"apiVersion": API_VERSION, **document}, indent=1)
+    (manifests / name).write_text(text + "\n", encoding="utf-8")
+
+
+def _file_name(kind: str, name: str) -> str:
+    return f"{kind.lower()}-{name}.yaml"
+
+
+class _Teller:
+    """Turns views, events and the simulator's journal into lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.clock: Callable[[], float] = lambda: 0.0
+        self._plan = ""
+
+    def hear(self, view: ClusterView, statuses: Statuses, happened: Sequence[Event]) -> None:  # noqa: ARG002 - a Listener
+        if view.plan is not None and (said := _plan_line(view.plan)) != self._plan:
+            self._plan = said
+            self._say("plan", said)
+        for event in happened:
+            self._say("drover", f"{event.about} {event.reason}: {event.message}")
+
+    def world(self, entry: Entry) -> None:
+        self._say("pve", str(entry))
+
+    def close(self, stage: Stage) -> None:
+        """Where everybody is in the end, and how often PVE was asked to change something."""
+        for vmid, guest in sorted(stage.world.guests.items()):
+            self._say("end", f"{vmid} {guest.run} on {guest.node}" + (f" locked {guest.lock}" if guest.lock else ""))
+        writes = sorted(f"{call.method} {call.path}" for call in stage.calls if call.method != "GET")
+        for line in sorted(set(writes)):
+            self._say("end", f"{line} {writes.count(line)}x")
+
+    def _say(self, who: str, text: str) -> None:
+        self.lines.append(f"{self.clock():7.1f} {who:<6} {text}")
+
+
+def _plan_line(plan: Plan) -> str:
+    parts = [f"now {move.vmid} {move.source}->{move.target} {move.why}" for move in plan.moves]
+    parts += [f"waiting {wait.vmid} {wait.why}" for wait in plan.waiting]
+    parts += [f"blocked {block.vmid} {block.why}" for block in plan.blocked]
+    parts += [f"moving {vmid}" for vmid in plan.flying]
+    parts += [f"UNSAFE {finding}" for finding in plan.unsafe]
+    return "; ".join(parts) or "nothing to do"
