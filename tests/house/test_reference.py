@@ -38,7 +38,7 @@ def test_every_kind_has_its_fields_and_conditions() -> None:
         ("`spread`", "**Not yet.**"),
         ("`ha.coexistence`", "**Not yet: Coordinate, Ignore.**"),
         ("`endpoints`", "required"),
-        ("`mode`", "`Plan`"),
+        ("`capacity.memoryBasis`", "`Configured`"),
         ("`maintenance.template`", "[NodeMaintenance](#nodemaintenance)"),
         ("`rules[].behavior`", "ShutdownAndRestartElsewhere"),
     ],
