@@ -81,9 +81,7 @@ class Desired:
     groups: tuple[Apart, ...]
     groups_of: Mapping[Vmid, tuple[int, ...]]  # indexes into `groups`
     maintenance: Mapping[NodeName, Maintenance]
-    closed: Mapping[
-        NodeName, ObjectRef
-    ]  # nodes that accept nothing new although no maintenance says so (`unschedulable`)
+    closed: Mapping[NodeName, ObjectRef]  # `unschedulable` nodes, with the object that says so
     carriages: Mapping[Vmid, Carriage]  # only guests that a MigrationPolicy selects
     matched: Mapping[ObjectRef, tuple[Vmid, ...]]
 

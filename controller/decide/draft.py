@@ -1,0 +1,77 @@
+"""The plan in the making: one word about every guest, and where everybody would be.
+
+Filled by the planners, in order of importance; read by `decide.pipeline`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from controller.decide.placement import Budget, Intent, assign, assign_as_is
+from controller.decide.scene import Scene
+from controller.decide.stage import Stage
+from controller.model.ids import NodeName, Vmid
+from controller.model.plan import Blocked, Move, Waiting
+
+
+@dataclass(slots=True)
+class Board:
+    """What has been said so far. The first word about a guest counts: later planners skip it."""
+
+    assigned: list[tuple[Intent, NodeName]] = field(default_factory=list)  # to be put in order by `decide.order`
+    moves: list[Move] = field(default_factory=list)
+    waiting: dict[Vmid, Waiting] = field(default_factory=dict)
+    blocked: dict[Vmid, Blocked] = field(default_factory=dict)
+    flying: set[Vmid] = field(default_factory=set)
+    staying: set[Vmid] = field(default_factory=set)  # left on a node in maintenance on purpose
+    forget: set[Vmid] = field(default_factory=set)  # origins that mean nothing any more
+    _spoken: set[Vmid] = field(default_factory=set)
+
+    def knows(self, vmid: Vmid) -> bool:
+        """Whether there is a word about the guest."""
+        return vmid in self._spoken
+
+    def fly(self, vmid: Vmid) -> None:
+        """Somebody is moving it."""
+        self._once(vmid)
+        self.flying.add(vmid)
+
+    def stay(self, vmid: Vmid) -> None:
+        """It is left where it is on purpose."""
+        self._once(vmid)
+        self.staying.add(vmid)
+
+    def say(self, word: Waiting | Blocked) -> None:
+        """It waits or is blocked."""
+        self._once(word.vmid)
+        if isinstance(word, Waiting):
+            self.waiting[word.vmid] = word
+        else:
+            self.blocked[word.vmid] = word
+
+    def assign(self, intent: Intent, target: NodeName) -> None:
+        """It has a target; when it may start is decided later."""
+        self._once(intent.guest.vmid)
+        self.assigned.append((intent, target))
+
+    def _once(self, vmid: Vmid) -> None:
+        assert vmid not in self._spoken, f"guest {vmid} would get two words"
+        self._spoken.add(vmid)
+
+
+@dataclass(slots=True)
+class Draft:
+    """What the planners work on one after the other."""
+
+    scene: Scene
+    now: Stage  # who counts where at this instant, flights on both sides
+    later: Stage  # who counts where when everything that is planned so far is done
+    board: Board = field(default_factory=Board)
+    budget: Budget = field(default_factory=Budget)
+
+    def place(self, intents: Iterable[Intent]) -> tuple[dict[Vmid, NodeName], list[Intent]]:
+        """Targets for all of them together, and those that found none (`placement.assign`)."""
+        return assign(intents, self.now, self.later, self.budget)
+
+    def place_as_is(self, intent: Intent) -> NodeName | None:
+        """A target that makes nothing worse (`placement.assign_as_is`)."""
+        return assign_as_is(intent, self.now, self.later)

@@ -1,0 +1,102 @@
+"""How far every maintenance is, from what is observed and what the plan says. Called by `decide.pipeline`.
+
+Drained means safe to service: nothing that has to leave is there, and nothing is on its way from or to the node.
+"""
+
+from controller.decide.draft import Board
+from controller.decide.evacuation import held
+from controller.decide.scene import HA_MOVING, Scene
+from controller.model.desired import Maintenance
+from controller.model.ids import NodeName, Vmid
+from controller.model.plan import Drain, DrainMode
+from controller.model.reasons import Why
+
+
+def drains(scene: Scene, board: Board) -> tuple[Drain, ...]:
+    """One statement per node in maintenance, by node."""
+    holds = held(scene)
+    return tuple(
+        _cordon(maintenance)
+        if maintenance.mode is DrainMode.CORDON
+        else _evacuation(scene, board, maintenance, holds.get(node, ""))
+        for node, maintenance in sorted(scene.wanted.maintenance.items())
+    )
+
+
+def _cordon(maintenance: Maintenance) -> Drain:
+    return Drain(
+        ref=maintenance.ref,
+        node=maintenance.node,
+        mode=DrainMode.CORDON,
+        remaining=(),
+        moving=(),
+        blocked=(),
+        staying=(),
+        remaining_bytes=0,
+        drained=False,
+        reason=maintenance.reason,
+        message=f"{maintenance.node} accepts nothing new",
+    )
+
+
+def _evacuation(scene: Scene, board: Board, maintenance: Maintenance, hold: str) -> Drain:
+    node = maintenance.node
+    here = [guest.vmid for guest in scene.residents.get(node, ())]
+    staying = tuple(vmid for vmid in here if vmid in board.staying)
+    remaining = tuple(vmid for vmid in here if vmid not in board.staying)
+    stuck = tuple(board.blocked[vmid] for vmid in remaining if vmid in board.blocked)
+    moving = _moving(scene, node, remaining)
+    arriving = _arriving(scene, node)
+    drained = not (remaining or moving or arriving)
+    why = Why.SUSPENDED if maintenance.suspended else Why.TOO_MANY_UNAVAILABLE if hold else None
+    return Drain(
+        ref=maintenance.ref,
+        node=node,
+        mode=DrainMode.EVACUATE,
+        remaining=remaining,
+        moving=moving,
+        blocked=stuck,
+        staying=staying,
+        remaining_bytes=sum(scene.needs.get(vmid) or 0 for vmid in remaining),
+        drained=drained,
+        reason=maintenance.reason,
+        hold=None if drained else why,
+        message=hold if hold and not drained else _sentence(node, remaining, moving, arriving, len(stuck)),
+    )
+
+
+def _moving(scene: Scene, node: NodeName, remaining: tuple[Vmid, ...]) -> tuple[Vmid, ...]:
+    """Guests on their way off the node, the ones included that have arrived but are still watched."""
+    ours = {vmid for vmid, flight in scene.memory.flights.items() if flight.source == node}
+    return tuple(sorted(ours | {vmid for vmid in remaining if scene.flying(vmid)}))
+
+
+def _arriving(scene: Scene, node: NodeName) -> tuple[Vmid, ...]:
+    """Guests that are, or may be, on their way to the node: of other people's moves nobody knows the target.
+
+    A lock alone is no such move here: one that was left behind would keep every node from being called drained.
+    """
+    ours = {vmid for vmid, flight in scene.memory.flights.items() if flight.target == node}
+    by_task = {task.vmid for task in scene.seen.tasks if task.running and task.migrates}
+    others = {
+        vmid
+        for vmid in scene.foreign
+        if scene.seen.guests[vmid].node != node
+        and (vmid in by_task or scene.seen.guests[vmid].ha_state in HA_MOVING)
+        and scene.seen.nodes[node].usable
+    }
+    return tuple(sorted(ours | others))
+
+
+def _sentence(
+    node: NodeName,
+    remaining: tuple[Vmid, ...],
+    moving: tuple[Vmid, ...],
+    arriving: tuple[Vmid, ...],
+    stuck: int,
+) -> str:
+    if not (remaining or moving or arriving):
+        return f"nothing that has to leave is on {node}"
+    if not (remaining or moving):
+        return f"{node} is empty, but {len(arriving)} may be on their way to it"
+    return f"{len(remaining)} on {node} have to leave: {len(moving)} moving, {stuck} blocked"

@@ -1,0 +1,101 @@
+"""Sentences with names and numbers: why a node can't take a guest, and what a person would type.
+
+Called by all planners and, for the line to type, by `cli`.
+"""
+
+from collections.abc import Iterable
+
+from controller.decide.capacity import MIB
+from controller.decide.scene import Scene
+from controller.decide.stage import Stage
+from controller.model.ids import GuestKind, NodeName, Vmid
+from controller.model.observed import Guest
+from controller.model.plan import Move
+
+GIB = 1 << 30
+
+
+def size(count: int) -> str:
+    """Bytes as `32 GiB`, `1.5 GiB` or `512 MiB`."""
+    if abs(count) < GIB:
+        return f"{count / MIB:.0f} MiB"
+    value = f"{count / GIB:.1f}"
+    return f"{value.removesuffix('.0')} GiB"
+
+
+def why_not(scene: Scene, stage: Stage, guest: Guest, node: NodeName) -> str | None:
+    """Why the node can't take the guest as things stand on `stage`, as the rest of a sentence that begins with the node's name."""
+    if node == guest.node:
+        return "is where it is"
+    if node in scene.shut:
+        return scene.shut[node]
+    fence = scene.wanted.fences.get(guest.vmid)
+    if fence is not None and node not in fence.nodes:
+        return f"is ruled out by {next(str(rule.ref) for rule in fence.rules if node not in rule.nodes)}"
+    targets = replica_nodes(scene, guest)
+    if targets is not None and node not in targets:
+        return f"is not a replication target of it ({', '.join(sorted(targets))} is)"
+    return no_seat(scene, stage, guest, node) or no_room(scene, stage, guest, node)
+
+
+def no_room(scene: Scene, stage: Stage, guest: Guest, node: NodeName) -> str | None:
+    """Why its memory does not fit, or None."""
+    need = scene.needs.get(guest.vmid)
+    if stage.room.fits(node, guest.vmid, need):
+        return None
+    if scene.limits.get(node) is None:
+        return "reports no memory size"
+    if unknown := stage.room.unknown(node):
+        return f"may be full (the size of {names(scene, unknown)} is unknown)"
+    free = stage.room.free(node) or 0
+    return f"has {size(max(0, free))} of {size(scene.limits[node] or 0)} free"
+
+
+def no_seat(scene: Scene, stage: Stage, guest: Guest, node: NodeName) -> str | None:
+    """Which keepApart group forbids it, or None."""
+    group = stage.crowded(guest.vmid, node)
+    if group is None:
+        return None
+    if node not in group.domains:
+        return f"has no label {group.topology_key}, which {group.ref} needs"
+    others = stage.seated(scene.wanted.groups.index(group), node)
+    where = "" if group.domains[node] == node else f" in {group.domains[node]}"
+    return f"has {names(scene, others)}{where} ({group.ref} allows {group.most})"
+
+
+def replica_nodes(scene: Scene, guest: Guest) -> frozenset[NodeName] | None:
+    """Where PVE lets a replicated guest be moved live; None: anywhere.
+
+    qemu-server: PVE/API2/Qemu.pm refuses a running VM that has replication jobs, but none to the target. HA always forces.
+    """
+    if not guest.power.holds_memory or guest.kind is not GuestKind.QEMU or guest.ha_managed:
+        return None
+    targets = scene.replicas.get(guest.vmid)
+    return targets or None
+
+
+def no_target(scene: Scene, stage: Stage, guest: Guest, among: Iterable[NodeName] | None = None) -> str:
+    """One sentence that says for every node (or those `among`) why it can't take the guest."""
+    nodes = sorted(set(scene.seen.nodes) - {guest.node}) if among is None else list(among)
+    need = scene.needs.get(guest.vmid) or 0
+    reasons = [f"{node} {reason}" for node in nodes if (reason := why_not(scene, stage, guest, node))]
+    takes = f"{guest} ({size(need)})" if need else str(guest)
+    return f"no node can take {takes}: {'; '.join(reasons) or 'there is no other node'}"
+
+
+def names(scene: Scene, vmids: Iterable[Vmid]) -> str:
+    """Guests by number and name: `VM 101 web1, VM 102 web2 and 3 more`."""
+    said = [str(scene.seen.guests[vmid]) if vmid in scene.seen.guests else f"guest {vmid}" for vmid in vmids]
+    return ", ".join(said) if len(said) <= 3 else f"{', '.join(said[:3])} and {len(said) - 3} more"
+
+
+def command_line(move: Move) -> str:
+    """The line a person would type on the source node for the same move."""
+    options = move.options
+    limit = f" --bwlimit {options.bandwidth_limit_mib_s * 1024}" if options.bandwidth_limit_mib_s else ""
+    if move.kind is GuestKind.LXC:
+        restart = " --restart" if options.restart else ""
+        return f"pct migrate {move.vmid} {move.target}{restart}{limit}"
+    online = " --online" if options.online else ""
+    disks = " --with-local-disks" if options.with_local_disks else ""
+    return f"qm migrate {move.vmid} {move.target}{online}{disks}{limit}"

@@ -1,0 +1,51 @@
+"""From specs, a look at the cluster and what is remembered to a plan. `decide` is all that `loop` and `cli` call.
+
+desired, then who leaves nodes in maintenance, who breaks a Must, who goes home; then in which order, then a second opinion.
+"""
+
+from dataclasses import replace
+
+from controller.decide import evacuation, homecoming, repair
+from controller.decide.draft import Draft
+from controller.decide.drains import drains
+from controller.decide.order import schedule
+from controller.decide.scene import scene as gather
+from controller.decide.stage import stages
+from controller.decide.verify import verify
+from controller.model.memory import Memory
+from controller.model.observed import Observed
+from controller.model.plan import Plan
+from controller.specs import Specs
+
+
+def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
+    """The whole difference between what `specs` (of one cluster) want and what is `seen`. Pure; equal input, equal plan.
+
+    Raises KeyError when `specs` do not hold the PveCluster that was looked at. `Plan.unsafe` is not empty when the plan
+    breaks a promise: then nothing of it may be done.
+    """
+    scene = gather(specs, seen, memory)
+    draft = Draft(scene, *stages(scene))
+    board = draft.board
+    for vmid in seen.guests:
+        if scene.flying(vmid):
+            board.fly(vmid)
+    for planner in (evacuation, repair, homecoming):
+        planner.plan(draft)
+    schedule(draft)
+    spoken = board.waiting.keys() | board.blocked.keys() | board.flying | {move.vmid for move in board.moves}
+    plan = Plan(
+        cluster=seen.cluster,
+        at=seen.at,
+        moves=tuple(board.moves),
+        waiting=tuple(word for _, word in sorted(board.waiting.items())),
+        blocked=tuple(word for _, word in sorted(board.blocked.items())),
+        flying=tuple(sorted(board.flying)),
+        fine=frozenset(seen.guests.keys() - spoken),
+        drains=drains(scene, board),
+        violations=repair.violations(scene),
+        matched=scene.wanted.matched,
+        forget_origins=tuple(sorted(board.forget)),
+        generations={resource.ref: resource.metadata.generation for resource in specs},
+    )
+    return replace(plan, unsafe=verify(plan, specs, seen, memory))

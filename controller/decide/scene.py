@@ -1,0 +1,121 @@
+"""Everything a planner looks at, gathered once per plan: what is wanted, seen and remembered, and who moves already.
+
+Built by `decide.pipeline`; handed to every planner.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from controller.decide import capacity
+from controller.decide.desired import closed, desired, maintenances
+from controller.model.desired import Desired, Maintenance
+from controller.model.ids import NodeName, ObjectRef, Vmid
+from controller.model.memory import Memory
+from controller.model.observed import Guest, HaNodeState, Node, NodeState, Observed
+from controller.model.plan import DrainMode
+from controller.specs import PveCluster, Specs
+
+HA_MOVING = frozenset({"migrate", "relocate"})
+"""States of an HA resource in which the HA manager is moving it (pve-ha-manager: PVE/HA/Manager.pm)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The frozen input of every planner."""
+
+    specs: Specs
+    cluster: PveCluster
+    seen: Observed
+    memory: Memory
+    wanted: Desired
+    foreign: frozenset[Vmid]  # moved by somebody else: nobody knows where to
+    shut: Mapping[NodeName, str]  # nodes that accept nothing, and why: the end of a sentence that begins with the node
+    needs: Mapping[Vmid, int | None]
+    limits: Mapping[NodeName, int | None]
+    residents: Mapping[NodeName, tuple[Guest, ...]]  # by VMID
+    replicas: Mapping[Vmid, frozenset[NodeName]]  # targets of a guest's replication jobs
+
+    def flying(self, vmid: Vmid) -> bool:
+        """Whether anybody moves the guest."""
+        return vmid in self.memory.flights or vmid in self.foreign
+
+
+def scene(specs: Specs, seen: Observed, memory: Memory) -> Scene:
+    """Gather it all; the only place that walks over all guests more than once."""
+    cluster = specs.clusters[seen.cluster]
+    wanted = desired(specs, seen)
+    return Scene(
+        specs=specs,
+        cluster=cluster,
+        seen=seen,
+        memory=memory,
+        wanted=wanted,
+        foreign=foreign_moves(seen, memory),
+        shut=MappingProxyType(shut_nodes(seen, wanted.maintenance, wanted.closed)),
+        needs=capacity.needs(cluster, seen, memory),
+        limits=capacity.limits(specs, seen),
+        residents=_residents(seen),
+        replicas=_replicas(seen),
+    )
+
+
+def foreign_moves(seen: Observed, memory: Memory) -> frozenset[Vmid]:
+    """Guests that somebody else is moving: a running task says so, or a lock, or the HA manager.
+
+    Tasks of others are invisible to a token without Sys.Audit, so the lock counts as well.
+    """
+    by_task = {task.vmid for task in seen.tasks if task.running and task.migrates and task.vmid is not None}
+    return frozenset(
+        vmid
+        for vmid, guest in seen.guests.items()
+        if vmid not in memory.flights and (vmid in by_task or guest.lock == "migrate" or guest.ha_state in HA_MOVING)
+    )
+
+
+def shut(specs: Specs, seen: Observed) -> Mapping[NodeName, str]:
+    """Nodes that accept nothing, and why; for those who need nothing else."""
+    return shut_nodes(seen, maintenances(specs.clusters[seen.cluster], specs, seen), closed(specs, seen))
+
+
+def shut_nodes(
+    seen: Observed, maintenance: Mapping[NodeName, Maintenance], closed: Mapping[NodeName, ObjectRef]
+) -> dict[NodeName, str]:
+    """Nodes that accept nothing, and why: their state comes before what people want of them."""
+    found = {}
+    for name, node in sorted(seen.nodes.items()):
+        if trouble := node_trouble(node):
+            found[name] = trouble
+        elif name in maintenance:
+            wanted = maintenance[name]
+            word = "in maintenance" if wanted.mode is DrainMode.EVACUATE else "cordoned"
+            found[name] = f"is {word} ({wanted.ref})"
+        elif name in closed:
+            found[name] = f"is unschedulable ({closed[name]})"
+    return found
+
+
+def node_trouble(node: Node) -> str | None:
+    """What keeps a node from taking guests by its own state, or None."""
+    if node.state is NodeState.OFFLINE:
+        return "is offline"
+    if node.state is not NodeState.ONLINE:
+        return "is in an unknown state"
+    if node.ha is HaNodeState.MAINTENANCE:
+        return "is in PVE HA maintenance"
+    return None if node.usable else f"is in HA state {node.ha.value}"
+
+
+def _residents(seen: Observed) -> Mapping[NodeName, tuple[Guest, ...]]:
+    found: dict[NodeName, list[Guest]] = defaultdict(list)
+    for _, guest in sorted(seen.guests.items()):
+        found[guest.node].append(guest)
+    return MappingProxyType({node: tuple(guests) for node, guests in found.items()})
+
+
+def _replicas(seen: Observed) -> Mapping[Vmid, frozenset[NodeName]]:
+    found: dict[Vmid, set[NodeName]] = defaultdict(set)
+    for job in seen.jobs:
+        found[job.vmid].add(job.target)
+    return MappingProxyType({vmid: frozenset(targets) for vmid, targets in found.items()})
