@@ -72,7 +72,9 @@ class Publisher:
             objects=Counter(resource.kind for resource in held.specs),
             success_at=self._clock.wall() if fine else None,
         )
-        self._board.source(held.revision, held.problems, complete=complete)
+        self._board.show_source(
+            held.specs, held.revision, held.problems, complete=complete, awaiting=held.awaiting or ""
+        )
 
     def tick_failed(self, cluster: ClusterName) -> None:
         """Count a tick that ended in a fault of Drover."""

@@ -77,7 +77,7 @@ class Stage:
         self.world = World(file.model_copy(update={"start": EPOCH}), seed=seed)
         self.calls: list[Call] = []
         self.source = StageSource(manifests, self.clock)
-        self.metrics = Metrics.fresh()
+        self.metrics = Metrics()
         self.board = Board(self.clock)
         self._simulator = Simulator(self.world)
         self._state = state

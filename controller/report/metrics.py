@@ -20,8 +20,10 @@ from controller.model.outcome import Outcome, Result
 from controller.model.plan import DrainMode, Plan
 from controller.model.reasons import Why
 from controller.model.view import ClusterView
+from controller.pve.metered import Call, CallOutcome
 from controller.report.conditions import TYPES, ObjectStatus
 from controller.report.guests import GuestState, states
+from controller.specs import KINDS
 
 _Item = TypeVar("_Item")
 _Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
@@ -53,30 +55,6 @@ class TickResult(StrEnum):
     ERROR = "Error"
 
 
-class ApiOutcome(StrEnum):
-    """How a request to PVE ended, by its HTTP status."""
-
-    OK = "Ok"
-    DENIED = "Denied"
-    REJECTED = "Rejected"
-    SERVER_ERROR = "ServerError"
-    NODE_UNREACHABLE = "NodeUnreachable"
-    NO_ANSWER = "NoAnswer"
-
-    @classmethod
-    def of(cls, status: int | None) -> "ApiOutcome":
-        """Sort an HTTP status; 595 to 599 are what pveproxy says when it can't reach another node; None = no answer."""
-        if status is None:
-            return cls.NO_ANSWER
-        if status < 400:
-            return cls.OK
-        if status in (401, 403):
-            return cls.DENIED
-        if 595 <= status <= 599:
-            return cls.NODE_UNREACHABLE
-        return cls.REJECTED if status < 500 or status == 501 else cls.SERVER_ERROR
-
-
 class MaintenanceState(StrEnum):
     """Where the maintenance of a node stands."""
 
@@ -91,11 +69,10 @@ _DISCARDED = (Why.PLANNER_OVERRAN, Why.PLAN_UNSAFE)
 
 
 class Metrics:
-    """All metrics of one process. `kinds`: the kinds that a source can hold."""
+    """All metrics of one process, in a registry of its own unless one is given."""
 
-    def __init__(self, registry: CollectorRegistry, kinds: Iterable[str]) -> None:
-        self.registry = registry
-        self._kinds = tuple(kinds)
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry = registry or CollectorRegistry()
         self._ticks_seen: dict[ClusterName, int] = {}
         self._of_clusters: list[Counter | Gauge | Histogram] = []
         ProcessCollector(registry=registry)
@@ -125,7 +102,7 @@ class Metrics:
             registry=registry,
         )
         self._source_objects = Gauge("drover_source_objects", "Objects in force, by kind.", ["kind"], registry=registry)
-        for kind in self._kinds:
+        for kind in KINDS:
             self._source_objects.labels(kind)
 
     def _per_cluster(self) -> None:
@@ -134,6 +111,11 @@ class Metrics:
             "drover_tick_seconds", "Duration of a tick.", (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
         )
         self._requests = self._counter("drover_api_requests_total", "Requests to the API of PVE.", "method", "outcome")
+        self._request_seconds = self._histogram(
+            "drover_api_request_seconds",
+            "Duration of requests to the API of PVE.",
+            (0.005, 0.02, 0.1, 0.5, 1, 3, 10, 30),
+        )
         self._look = self._gauge(
             "drover_last_look_timestamp_seconds", "When the last complete look at the cluster began (0 = never)."
         )
@@ -168,12 +150,20 @@ class Metrics:
         if cluster in self._ticks_seen:
             return
         self._ticks_seen[cluster] = 0
-        for bare in (self._tick_seconds, self._look, self._in_flight, self._seconds, self._downtime, self._bytes):
+        for bare in (
+            self._tick_seconds,
+            self._request_seconds,
+            self._look,
+            self._in_flight,
+            self._seconds,
+            self._downtime,
+            self._bytes,
+        ):
             bare.labels(cluster)
         for tick_result in TickResult:
             self._ticks.labels(cluster, tick_result)
         for method in METHODS:
-            for outcome in ApiOutcome:
+            for outcome in CallOutcome:
                 self._requests.labels(cluster, method, outcome)
         for reason, result in born_moves():
             self._moves.labels(cluster, reason, result)
@@ -208,17 +198,24 @@ class Metrics:
         self.add_cluster(cluster)
         self._ticks.labels(cluster, TickResult.ERROR).inc()
 
-    def api_request(self, cluster: ClusterName, method: str, status: int | None) -> None:
-        """Count one request to PVE by its HTTP status; None = there was no answer."""
+    def count_call(self, cluster: ClusterName) -> Callable[[Call], None]:
+        """What a `Metered` transport of the cluster tells its calls."""
         self.add_cluster(cluster)
-        self._requests.labels(cluster, method, ApiOutcome.of(status)).inc()
+
+        def count(call: Call) -> None:
+            # A cluster that is no longer in the source must not be born again by its last answers.
+            if cluster in self._ticks_seen:
+                self._requests.labels(cluster, call.method, call.outcome).inc()
+                self._request_seconds.labels(cluster).observe(call.seconds)
+
+        return count
 
     def source(self, *, revision: str, errors: int, objects: Mapping[str, int], success_at: float | None) -> None:
         """Take in what the source gave. `success_at`: epoch seconds when that was all of it and without a problem."""
         self._revision.clear()
         self._revision.labels(revision).set(1)
         self._source_errors.set(errors)
-        for kind in self._kinds:
+        for kind in KINDS:
             self._source_objects.labels(kind).set(objects.get(kind, 0))
         if success_at is not None:
             self._source_success.set(success_at)

@@ -1,0 +1,257 @@
+"""What Drover serves over HTTP: metrics, health, objects, the page. Read-only, for anybody who may reach the port.
+
+Built by `app`. Nothing in here can change the daemon's mind: that goes through `report.control`.
+"""
+
+import asyncio
+import ipaddress
+import json
+import socket
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from controller.model.errors import DroverError
+from controller.model.ids import ObjectRef
+from controller.report import objects, views
+from controller.report.board import Board, Published
+from controller.report.metrics import Metrics, Scrape
+from controller.report.objects import Data
+from controller.report.overview import overview
+from controller.report.page import page
+from controller.report.units import timestamp
+from controller.settings import HttpSettings
+from controller.specs import API_VERSION, KINDS
+
+API = f"/apis/{API_VERSION}"
+TIME_HEADER = "Drover-Time"
+"""Every answer tells the daemon's time: ages are counted from it, not from the reader's clock."""
+
+_LOOPBACK = ("localhost", "localhost.localdomain", "ip6-localhost")
+
+
+class Serving:
+    """A server that runs. `address` is its URL; `close()` ends it."""
+
+    def __init__(self, runner: web.AppRunner, address: str) -> None:
+        self.address = address
+        self._runner = runner
+
+    async def close(self) -> None:
+        """Stop listening; streams end, other requests get a moment to finish."""
+        await self._runner.cleanup()
+
+
+async def serve(board: Board, metrics: Metrics, settings: HttpSettings) -> Serving:
+    """Listen where `settings` say; port 0 takes a free one. Raises OSError when that is not possible."""
+    app = application(board, Scrape(metrics.registry, board.clock.monotonic), listen_host=settings.host)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.host, settings.port).start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    host, port = runner.addresses[0][:2]
+    return Serving(runner, f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+
+
+def application(board: Board, scrape: Scrape, *, listen_host: str) -> web.Application:
+    """The application; `listen_host` is a name under which browsers and scrapers may ask for it."""
+    names = frozenset(name.lower() for name in (*_LOOPBACK, listen_host, socket.gethostname()))
+    app = web.Application(middlewares=[_guarded(names, board)])
+    served = _Served(board, scrape)
+    app.add_routes(
+        [
+            web.get("/", served.page),
+            web.get("/metrics", served.metrics),
+            web.get("/healthz", served.healthz),
+            web.get("/readyz", served.readyz),
+            web.get(f"{API}/overview", served.overview),
+            web.get(f"{API}/overview/watch", served.watch),
+            web.get(API, served.kinds),
+            web.get(f"{API}/{{plural}}", served.listing),
+            web.get(f"{API}/{{plural}}/{{name}}", served.one),
+        ]
+    )
+    app.on_shutdown.append(served.stop)
+    return app
+
+
+def is_allowed_host(header: str, names: frozenset[str]) -> bool:
+    """Whether a Host header names us, so that a web page that rebinds its own name to our address gets no answer.
+
+    Addresses always pass: they can't be rebound.
+    """
+    host = header.rsplit(":", 1)[0] if header.rpartition(":")[2].isdigit() and not header.endswith("]") else header
+    host = host.strip("[]").lower()
+    if host in names:
+        return True
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _guarded(names: frozenset[str], board: Board) -> Middleware:
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not is_allowed_host(request.headers.get("Host", ""), names):
+            return web.Response(
+                status=421, text="this Host is not served here; ask by address or by the name of the machine\n"
+            )
+        try:
+            answer = await handler(request)
+        except web.HTTPException as error:
+            answer = _problem(error.status, error.text or error.reason)
+        except DroverError as error:
+            answer = _problem(503, error.message)
+        if not answer.prepared:
+            answer.headers.update(_headers(board))
+        return answer
+
+    return guard
+
+
+def _headers(board: Board) -> dict[str, str]:
+    return {
+        TIME_HEADER: timestamp(board.clock.wall()),
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
+    }
+
+
+class _Served:
+    """The handlers, around one board."""
+
+    def __init__(self, board: Board, scrape: Scrape) -> None:
+        self._board = board
+        self._scrape = scrape
+        self._stopping = asyncio.Event()
+
+    async def stop(self, _app: web.Application) -> None:
+        """End the streams, which would otherwise hold a shutdown up."""
+        self._stopping.set()
+
+    async def page(self, _request: web.Request) -> web.StreamResponse:
+        return web.Response(text=page(overview(self._board)), content_type="text/html")
+
+    async def metrics(self, _request: web.Request) -> web.StreamResponse:
+        return web.Response(body=await self._scrape.text(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+
+    async def healthz(self, _request: web.Request) -> web.StreamResponse:
+        return _verdict(self._board.not_alive())
+
+    async def readyz(self, _request: web.Request) -> web.StreamResponse:
+        return _verdict(self._board.not_alive() or self._board.not_ready())
+
+    async def overview(self, _request: web.Request) -> web.StreamResponse:
+        text = overview(self._board).model_dump_json(by_alias=True)
+        return web.Response(text=text, content_type="application/json")
+
+    async def watch(self, request: web.Request) -> web.StreamResponse:
+        """One overview per line: now, and after every change, until the reader or the daemon goes."""
+        stream = web.StreamResponse(headers={**_headers(self._board), "Content-Type": "application/x-ndjson"})
+        await stream.prepare(request)
+        stopped = asyncio.ensure_future(self._stopping.wait())
+        try:
+            while not stopped.done():
+                change = asyncio.ensure_future(self._board.change())
+                await stream.write(overview(self._board).model_dump_json(by_alias=True).encode() + b"\n")
+                await asyncio.wait({change, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                change.cancel()
+        except ConnectionResetError:
+            pass  # the reader has gone
+        finally:
+            stopped.cancel()
+        return stream
+
+    async def kinds(self, _request: web.Request) -> web.StreamResponse:
+        written = [
+            {"name": kind.plural, "kind": name, "shortNames": list(kind.short_names), "verbs": ["get", "list"]}
+            for name, kind in KINDS.items()
+        ]
+        shown = [
+            {"name": plural, "kind": kind, "shortNames": list(others), "verbs": ["get", "list"]}
+            for plural, (kind, others) in views.VIEWS.items()
+        ]
+        return _json({"kind": "APIResourceList", "groupVersion": API_VERSION, "resources": written + shown})
+
+    async def listing(self, request: web.Request) -> web.StreamResponse:
+        kind, items = await self._items(request)
+        return _json(objects.as_list(kind, items))
+
+    async def one(self, request: web.Request) -> web.StreamResponse:
+        """One object; a guest answers to its number and to its name, which need not be unique."""
+        kind, items = await self._items(request)
+        name = request.match_info["name"]
+        found = [item for item in items if name in _names(item)]
+        if not found:
+            raise web.HTTPNotFound(text=f"there is no {kind} {name}")
+        if len(found) > 1:
+            which = ", ".join(f"{_names(item)[0]} in cluster {_cluster_of(item)}" for item in found)
+            raise web.HTTPConflict(text=f"{name} is ambiguous: {which}")
+        return _json(found[0])
+
+    async def _items(self, request: web.Request) -> tuple[str, list[Data]]:
+        plural, board = request.match_info["plural"], self._board
+        cluster = request.query.get("cluster")
+        view = views.view_of(plural)
+        if view is not None:
+            shown = [item for name, item in board.clusters.items() if cluster in (None, name)]
+            about = request.query.get("about")
+            return views.VIEWS[view][0], [item for one in shown for item in await _view_items(view, one, about)]
+        kind = objects.kind_of(plural)
+        if kind is None:
+            known = ", ".join([*(item.plural for item in KINDS.values()), *views.VIEWS])
+            raise web.HTTPNotFound(text=f"there is no kind {plural}; known: {known}")
+        items = objects.of_kind(kind, board.source.specs, board.statuses, board.drains)
+        return kind, [item for item in items if cluster in (None, _cluster_of(item))]
+
+
+async def _view_items(plural: str, shown: Published, about: str | None) -> list[Data]:
+    view = shown.view
+    if plural == "guests":
+        # Thousands of them are too much work for the loop's thread; all of it is frozen.
+        return await asyncio.to_thread(views.guest_list, view)
+    if plural == "migrations":
+        return views.migration_list(view, shown.attempts())
+    if plural == "events":
+        kind, _, name = (about or "").partition("/")
+        return views.event_list(view.cluster, shown.events(ObjectRef(kind, name) if about else None))
+    return [views.plan_data(view.plan, view.seen)] if view.plan is not None else []
+
+
+def _names(item: Data) -> list[str]:
+    metadata, status = item["metadata"], item.get("status")
+    names = [str(metadata["name"])] if isinstance(metadata, dict) else []
+    if item["kind"] == "Guest" and isinstance(status, dict) and status.get("name"):
+        names.append(str(status["name"]))
+    return names
+
+
+def _cluster_of(item: Data) -> str:
+    spec = item.get("spec")
+    reference = spec.get("clusterRef") if isinstance(spec, dict) else None
+    if isinstance(reference, dict):
+        return str(reference.get("name"))
+    return _names(item)[0]
+
+
+def _verdict(trouble: str) -> web.Response:
+    return web.Response(status=503 if trouble else 200, text=f"{trouble or 'ok'}\n")
+
+
+def _json(data: Data) -> web.Response:
+    return web.json_response(data, dumps=lambda value: json.dumps(value, ensure_ascii=False))
+
+
+def _problem(status: int, message: str) -> web.Response:
+    reason = "NotFound" if status == 404 else "Failure"
+    return web.json_response(
+        {"kind": "Status", "status": "Failure", "reason": reason, "message": message, "code": status}, status=status
+    )

@@ -1,0 +1,274 @@
+"""The read-only kinds: Plan, Migration (one attempt each), Guest (where, why, what next, what blocks), Event. Pure.
+
+Used by `report.http` and, for plans that are made on the spot, by `cli`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+
+from controller.model.event import Event
+from controller.model.ids import ClusterName, ObjectRef, Vmid
+from controller.model.memory import Flight
+from controller.model.observed import Guest, Observed
+from controller.model.outcome import Outcome, Progress, Result
+from controller.model.plan import Drain, Move, Plan
+from controller.model.view import ClusterView
+from controller.report.guests import Verdict, verdicts
+from controller.report.objects import Data
+from controller.report.units import timestamp
+from controller.specs import API_VERSION
+
+VIEWS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "plans": ("Plan", ("plan",)),
+        "migrations": ("Migration", ("migration", "mig", "moves", "move")),
+        "guests": ("Guest", ("guest", "vm", "vms", "ct", "cts")),
+        "events": ("Event", ("event", "ev")),
+    }
+)
+"""Plural: the kind, and what else people call it."""
+
+
+def view_of(word: str) -> str | None:
+    """The plural of the view that people mean, in any case."""
+    wanted = word.lower()
+    return next((plural for plural, (_, others) in VIEWS.items() if wanted in (plural, *others)), None)
+
+
+def plan_data(plan: Plan, seen: Observed | None, command: Callable[[Move], str] | None = None) -> Data:
+    """A plan. `command`: the line that a person would type for a move, shown when given."""
+    status: Data = {
+        "digest": plan.digest,
+        "madeTime": timestamp(plan.at),
+        "moves": [_move(move, command) for move in plan.moves],
+        "waiting": [
+            {
+                **_guest_words(wait.vmid, seen),
+                "reason": str(wait.why),
+                "message": wait.message,
+                "remedy": wait.why.remedy,
+                "cause": str(wait.cause),
+                **({"move": _move(wait.move, command)} if wait.move is not None else {}),
+            }
+            for wait in plan.waiting
+        ],
+        "blocked": [
+            {
+                **_guest_words(stop.vmid, seen),
+                "reason": str(stop.why),
+                "message": stop.message,
+                "remedy": stop.remedy,
+                "cause": str(stop.cause),
+            }
+            for stop in plan.blocked
+        ],
+        "moving": list(plan.flying),
+        "fine": len(plan.fine),
+        "drains": [_drain(drain) for drain in plan.drains],
+        "violations": [
+            {"cause": str(item.cause), "reason": str(item.why), "vmids": list(item.vmids), "message": item.message}
+            for item in plan.violations
+        ],
+        "unsafe": list(plan.unsafe),
+    }
+    return _view("Plan", plan.cluster, plan.cluster, status)
+
+
+def guest_list(view: ClusterView) -> list[Data]:
+    """Every guest of the last look."""
+    if view.seen is None:
+        return []
+    seen, said = view.seen, verdicts(view)
+    policies: dict[Vmid, list[str]] = {}
+    for ref, vmids in sorted(view.plan.matched.items() if view.plan is not None else ()):
+        for vmid in vmids:
+            policies.setdefault(vmid, []).append(str(ref))
+    return [
+        _view("Guest", str(vmid), view.cluster, _guest(guest, said[vmid], view, policies.get(vmid, [])))
+        for vmid, guest in sorted(seen.guests.items())
+    ]
+
+
+def migration_list(view: ClusterView, attempts: Iterable[Outcome]) -> list[Data]:
+    """Moves under way, then the remembered attempts, the newest first."""
+    flights = sorted(view.memory.flights.values(), key=lambda flight: -flight.started_at)
+    running = [_flight(flight, view) for flight in flights]
+    ended = [item for item in attempts if item.result not in (Result.STARTED, Result.UNKNOWN)]
+    return running + [_attempt(item, view.cluster) for item in sorted(ended, key=lambda item: -item.at)]
+
+
+def event_list(cluster: ClusterName, events: Iterable[Event]) -> list[Data]:
+    """Events, the latest first."""
+    ordered = sorted(events, key=lambda event: -event.last)
+    return [_event(cluster, number, event) for number, event in enumerate(ordered, 1)]
+
+
+def progress_data(progress: Progress) -> Data:
+    """How far a move is; what is not known is left out."""
+    found: Data = {"phase": progress.phase, "transferredBytes": progress.transferred_bytes}
+    for key, value in (
+        ("totalBytes", progress.total_bytes),
+        ("bytesPerSecond", progress.rate_bytes_s),
+        ("dirtyBytesPerSecond", progress.dirty_bytes_s),
+        ("etaSeconds", progress.eta_seconds),
+        ("downtimeMilliseconds", progress.downtime_ms),
+    ):
+        if value is not None:
+            found[key] = value
+    return found
+
+
+def _view(kind: str, name: str, cluster: ClusterName, status: Data) -> Data:
+    metadata: Data = {"name": name}
+    spec: Data = {"clusterRef": {"name": cluster}}
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec, "status": status}
+
+
+def _guest_words(vmid: Vmid, seen: Observed | None) -> Data:
+    guest = seen.guests.get(vmid) if seen is not None else None
+    if guest is None:
+        return {"vmid": vmid}
+    return {
+        "vmid": vmid,
+        "name": guest.name,
+        "type": str(guest.kind),
+        "node": guest.node,
+        "memoryBytes": guest.memory_bytes,
+    }
+
+
+def _move(move: Move, command: Callable[[Move], str] | None) -> Data:
+    found: Data = {
+        "vmid": move.vmid,
+        "name": move.name,
+        "type": str(move.kind),
+        "from": move.source,
+        "to": move.target,
+        "reason": str(move.why),
+        "message": move.message,
+        "cause": str(move.cause),
+        "lane": move.lane.name.capitalize(),
+        "memoryBytes": move.memory_bytes,
+        "online": move.options.online,
+        "restart": move.options.restart,
+    }
+    if command is not None:
+        found["command"] = command(move)
+    return found
+
+
+def _drain(drain: Drain) -> Data:
+    found: Data = {
+        "maintenance": str(drain.ref),
+        "node": drain.node,
+        "mode": str(drain.mode),
+        "remaining": list(drain.remaining),
+        "remainingBytes": drain.remaining_bytes,
+        "moving": list(drain.moving),
+        "blocked": [item.vmid for item in drain.blocked],
+        "staying": list(drain.staying),
+        "drained": drain.drained,
+        "message": drain.message,
+    }
+    if drain.hold is not None:
+        found["hold"] = str(drain.hold)
+    return found
+
+
+def _guest(guest: Guest, verdict: Verdict, view: ClusterView, policies: list[str]) -> Data:
+    found: Data = {
+        **_guest_words(guest.vmid, view.seen),
+        "power": str(guest.power),
+        "state": str(verdict.state),
+        "tags": sorted(guest.tags),
+        "pool": guest.pool,
+        "lock": guest.lock,
+        "haState": guest.ha_state,
+        "template": guest.template,
+        "policies": policies,
+    }
+    if verdict.why is not None:
+        said = {"reason": str(verdict.why), "message": verdict.message, "remedy": verdict.remedy}
+        found |= {key: text for key, text in said.items() if text}
+    if verdict.cause is not None:
+        found["cause"] = str(verdict.cause)
+    if verdict.target is not None:
+        found["target"] = verdict.target
+    progress = view.progress.get(guest.vmid)
+    if progress is not None and guest.vmid in view.memory.flights:
+        found["progress"] = progress_data(progress)
+    origin = view.memory.origins.get(guest.vmid)
+    if origin is not None:
+        since = timestamp(origin.since)
+        found["origin"] = {"node": origin.node, "maintenance": str(origin.maintenance), "since": since}
+    backoff = view.memory.backoffs.get(guest.vmid)
+    if backoff is not None:
+        found["backoff"] = {
+            "failures": backoff.failures,
+            "untilTime": timestamp(backoff.until),
+            "reason": str(backoff.why),
+            "message": backoff.message,
+        }
+    return found
+
+
+def _flight(flight: Flight, view: ClusterView) -> Data:
+    status: Data = {
+        **_trip(flight.vmid, flight.name, flight.identity.kind, flight.source, flight.target),
+        "phase": str(flight.phase),
+        "reason": str(flight.why),
+        "cause": str(flight.cause),
+        "startTime": timestamp(flight.started_at),
+        "memoryBytes": flight.memory_bytes,
+    }
+    if flight.upid is not None:
+        status["task"] = flight.upid
+    if flight.waiting:
+        status["waiting"] = flight.waiting
+    progress = view.progress.get(flight.vmid)
+    if progress is not None:
+        status["progress"] = progress_data(progress)
+    return _view("Migration", f"{flight.vmid}-{int(flight.started_at)}", view.cluster, status)
+
+
+def _attempt(outcome: Outcome, cluster: ClusterName) -> Data:
+    started = outcome.at - (outcome.seconds or 0.0)
+    status: Data = {
+        **_trip(outcome.vmid, outcome.name, outcome.identity.kind, outcome.source, outcome.target),
+        "phase": str(outcome.result),
+        "reason": str(outcome.why),
+        "cause": str(outcome.cause),
+        "message": outcome.message,
+        "startTime": timestamp(started),
+        "endTime": timestamp(outcome.at),
+    }
+    if outcome.seconds is not None:
+        status["seconds"] = round(outcome.seconds, 3)
+    if outcome.upid is not None:
+        status["task"] = outcome.upid
+    if outcome.warning:
+        status["warning"] = outcome.warning
+    if outcome.progress is not None:
+        status["progress"] = progress_data(outcome.progress)
+    return _view("Migration", f"{outcome.vmid}-{int(started)}", cluster, status)
+
+
+def _trip(vmid: Vmid, name: str, kind: str, source: str, target: str) -> Data:
+    return {"vmid": vmid, "name": name, "type": str(kind), "from": source, "to": target}
+
+
+def _event(cluster: ClusterName, number: int, event: Event) -> Data:
+    about: ObjectRef = event.about
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Event",
+        "metadata": {"name": f"{cluster}-{number}"},
+        "spec": {"clusterRef": {"name": cluster}},
+        "type": str(event.type),
+        "reason": event.reason,
+        "message": event.message,
+        "involvedObject": {"kind": about.kind, "name": about.name},
+        "count": event.count,
+        "firstTimestamp": timestamp(event.first),
+        "lastTimestamp": timestamp(event.last),
+    }
