@@ -1,0 +1,71 @@
+"""What is wrong between objects that are each fine by themselves. Pure.
+
+Called by `merge`, so that it shows in conditions, and by `validate`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from controller.specs import MigrationPolicy, Problem, PveNode, Resource, Specs
+from controller.specs.pvenode import MAINTENANCE_WORDS
+from controller.yamlpos import Position
+
+_R = TypeVar("_R", bound=Resource)
+
+
+def crosscheck(specs: Specs) -> tuple[Problem, ...]:
+    """Return the problems, in the order of the objects."""
+    return (
+        *_unknown_clusters(specs),
+        *_twice(specs.nodes.values(), lambda node: node.node_name, "nodeName"),
+        *_twice(specs.maintenances.values(), lambda maintenance: maintenance.spec.node_name, "nodeName"),
+        *(problem for node in specs.nodes.values() for problem in _unknown_word(node, specs)),
+        *(problem for policy in specs.migrations.values() for problem in _unknown_windows(policy, specs)),
+    )
+
+
+def about(resource: Resource, field: str, message: str, allowed: str) -> Problem:
+    """Return a problem at the place where an object begins."""
+    return Problem(resource.origin or Position(str(resource.ref), 1, 1), field, message, allowed, resource.ref)
+
+
+def _unknown_clusters(specs: Specs) -> Iterator[Problem]:
+    known = ", ".join(specs.clusters) or "a PveCluster first"
+    for resource in specs:
+        if resource.cluster not in specs.clusters:
+            message = f"there is no PveCluster {resource.cluster!r}, so this has no effect"
+            yield about(resource, "spec.clusterRef.name", message, known)
+
+
+def _twice(resources: Iterable[_R], node_of: Callable[[_R], str | None], field: str) -> Iterator[Problem]:
+    """Objects for the same node of the same cluster."""
+    by_node: dict[tuple[str, str], list[_R]] = {}
+    for resource in resources:
+        node = node_of(resource)
+        if node is not None:
+            by_node.setdefault((resource.cluster, node), []).append(resource)
+    for (_, node), same in by_node.items():
+        for resource in same if len(same) > 1 else ():
+            others = ", ".join(f"{other.metadata.name} ({other.origin})" for other in same if other is not resource)
+            message = f"node {node} is also that of {others}"
+            yield about(resource, f"spec.{field}", message, f"one {resource.kind} for each node")
+
+
+def _unknown_word(node: PveNode, specs: Specs) -> Iterator[Problem]:
+    cluster = specs.clusters.get(node.cluster)
+    key = cluster.spec.maintenance.label_key if cluster is not None else ""
+    word = node.metadata.labels.get(key, "false")
+    if word not in MAINTENANCE_WORDS:
+        message = f'"{word}" does not say what to do with the node, so it counts as "false"'
+        yield about(node, f"metadata.labels[{key}]", message, ", ".join(f'"{known}"' for known in MAINTENANCE_WORDS))
+
+
+def _unknown_windows(policy: MigrationPolicy, specs: Specs) -> Iterator[Problem]:
+    cluster = specs.clusters.get(policy.cluster)
+    if cluster is None:
+        return
+    known = [window.name for window in cluster.spec.windows]
+    for name in policy.spec.windows:
+        if name not in known:
+            message = f"PveCluster {cluster.name} has no window {name!r}"
+            yield about(policy, "spec.windows", message, ", ".join(known) or "a window of the PveCluster first")

@@ -1,0 +1,146 @@
+"""The shape of each kind's status, for the generated CRDs.
+
+Read by `crd` only: at run time `report` computes the values, and nothing ever reads a status back.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from controller.specs.base import Count, GuestId, Model, ObjectName, Percent, Text, Word
+from controller.specs.nodemaintenance import Timestamp
+
+_LONG = 5000
+"""More guests than a cluster has."""
+
+
+class Truth(StrEnum):
+    """Kubernetes' three values of a condition."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class StatusCondition(Model):
+    """One condition, as in Kubernetes."""
+
+    type: Annotated[str, Field(max_length=316)]
+    """What it is about, such as Ready."""
+    status: Truth
+    """Whether it is so."""
+    reason: Annotated[str, Field(max_length=1024)]
+    """Why, in one word of a closed list."""
+    message: Annotated[str, Field(max_length=32_768)]
+    """Why, in a sentence."""
+    last_transition_time: Timestamp
+    """When `status` last changed."""
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """The generation of the spec that was looked at."""
+
+
+class CommonStatus(Model):
+    """What every status has."""
+
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """The generation of the spec that was looked at."""
+    last_observed_time: Timestamp | None = None
+    """When the cluster was last seen."""
+    conditions: Annotated[
+        tuple[StatusCondition, ...],
+        Field(
+            max_length=64, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+        ),
+    ] = ()
+    """What is so and what is not."""
+
+
+class GuestCounts(Model):
+    """Guests of a node that is evacuated."""
+
+    total: Count | None = None
+    """All that were there at the start."""
+    moved: Count | None = None
+    """Those that have left."""
+    moving: Count | None = None
+    """Those on their way."""
+    remaining: Count | None = None
+    """Those still there."""
+    blocked: Count | None = None
+    """Those that cannot leave."""
+
+
+class BlockedGuest(Model):
+    """A guest that cannot leave, and why."""
+
+    vmid: GuestId
+    """Its VMID."""
+    name: Annotated[str, Field(max_length=253)] = ""
+    """Its name."""
+    reason: Word
+    """Why, in one word of a closed list."""
+    message: Annotated[str, Field(max_length=32_768)] = ""
+    """Why, in a sentence."""
+
+
+class OriginOfGuest(Model):
+    """Where a guest came from."""
+
+    vmid: GuestId
+    """Its VMID."""
+    node: Word
+    """PVE name of the node it goes back to."""
+
+
+class NodeMaintenanceStatus(CommonStatus):
+    """How far an evacuation is."""
+
+    progress_percent: Percent | None = None
+    """Percent of the bytes that have moved."""
+    guests: GuestCounts | None = None
+    """How many guests."""
+    blocked_guests: Annotated[tuple[BlockedGuest, ...], Field(max_length=_LONG)] = ()
+    """Guests that cannot leave."""
+    start_time: Timestamp | None = None
+    """When it began."""
+    drained_time: Timestamp | None = None
+    """When the node was empty."""
+    estimated_completion_time: Timestamp | None = None
+    """When it will be."""
+    makespan_seconds: Annotated[float, Field(ge=0)] | None = None
+    """Seconds it takes from beginning to end."""
+    lower_bound_seconds: Annotated[float, Field(ge=0)] | None = None
+    """Seconds that no schedule could beat."""
+    origin: Annotated[tuple[OriginOfGuest, ...], Field(max_length=_LONG)] = ()
+    """Where guests return to."""
+
+
+class PolicyConflict(Model):
+    """Another policy that cannot hold together with this one."""
+
+    with_policy: ObjectName
+    """metadata.name of the other."""
+    reason: Word
+    """Why, in one word of a closed list."""
+    message: Text = ""
+    """Why, in a sentence."""
+
+
+class PlacementPolicyStatus(CommonStatus):
+    """Whether a placement holds."""
+
+    matched_guests: Count | None = None
+    """Guests it is about."""
+    violations: Count | None = None
+    """Guests that are placed wrongly now."""
+    conflicts: Annotated[tuple[PolicyConflict, ...], Field(max_length=1024)] = ()
+    """Policies that cannot hold together with it."""
+
+
+STATUS: Mapping[str, type[CommonStatus]] = {
+    "NodeMaintenance": NodeMaintenanceStatus,
+    "PlacementPolicy": PlacementPolicyStatus,
+}
+"""The kinds whose status has more than the common part."""
