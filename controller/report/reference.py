@@ -6,7 +6,7 @@ Called by `drover schema --write`, and by the test that holds the pages fresh.
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 
-from prometheus_client import CollectorRegistry, Metric
+from prometheus_client import Metric
 
 from controller.model.ids import ClusterName
 from controller.model.reasons import Why
@@ -24,7 +24,7 @@ _SHARED: Mapping[type[Model], str] = {
     MaintenanceTemplate: "`reason` to `onCancel` of a [NodeMaintenance](#nodemaintenance)",
 }
 """What appears in many places and is explained once."""
-_LISTED_WORDS = 6
+_LISTED_WORDS = 7
 """Labels with more words than these would make the table of metrics unreadable."""
 _SECTIONS = (
     (Why.NODE_MAINTENANCE, "Why a guest has to move"),
@@ -87,12 +87,11 @@ def resources() -> str:
 
 def metrics() -> str:
     """Every metric with its type, its labels and, where they are few, their values."""
-    registry = CollectorRegistry()
-    born = Metrics(registry, KINDS)
+    born = Metrics()
     born.add_cluster(ClusterName("default"))
     born.source(revision="", errors=0, objects={}, success_at=None)
     rows = []
-    for family in registry.collect():
+    for family in born.registry.collect():
         if family.name.startswith("drover_"):
             name = f"{family.name}_total" if family.type == "counter" else family.name
             rows.append((f"`{name}`", family.type, _labels(family), family.documentation))

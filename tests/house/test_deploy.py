@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from prometheus_client import CollectorRegistry
 
 from controller.model.ids import ClusterName
+from controller.report.http import is_allowed_host
 from controller.report.metrics import Metrics
 from controller.settings import DEFAULT_FILE, Settings
-from controller.specs import KINDS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERTS = yaml.safe_load((DEPLOY / "prometheus/alerts.yaml").read_text())["groups"]
@@ -25,10 +24,9 @@ UNIT = DEPLOY / "systemd/drover.service"
 @cache
 def born() -> list[tuple[str, Mapping[str, str]]]:
     """Every series that exists before anything has happened."""
-    registry = CollectorRegistry()
-    metrics = Metrics(registry, KINDS)
+    metrics = Metrics()
     metrics.add_cluster(ClusterName("default"))
-    return [(sample.name, sample.labels) for family in registry.collect() for sample in family.samples]
+    return [(sample.name, sample.labels) for family in metrics.registry.collect() for sample in family.samples]
 
 
 def selectors(expression: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -114,13 +112,13 @@ def test_what_compose_mounts_and_builds_is_there() -> None:
     assert all((folder / name).is_file() for name in ours)
 
 
-def test_prometheus_scrapes_the_port_that_compose_gives_drover() -> None:
+def test_prometheus_asks_for_drover_by_a_name_that_it_answers_to() -> None:
     services = yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text())["services"]
     scrape = yaml.safe_load((DEPLOY / "compose/prometheus.yaml").read_text())["scrape_configs"]
-    port = services["drover"]["environment"]["DROVER_LISTEN"].split(":")[1]
-    assert [target for job in scrape for group in job["static_configs"] for target in group["targets"]] == [
-        f"drover:{port}"
-    ]
+    name, port = services["drover"]["hostname"], services["drover"]["environment"]["DROVER_LISTEN"].split(":")[1]
+    targets = [target for job in scrape for group in job["static_configs"] for target in group["targets"]]
+    assert targets == [f"{name}:{port}"]
+    assert is_allowed_host(targets[0], frozenset({name}))
 
 
 def test_the_container_installs_what_is_locked() -> None:
