@@ -217,6 +217,14 @@ def test_a_container_that_is_restarted_elsewhere() -> None:
     assert (end.phase, end.transferred_bytes, end.total_bytes, end.error) == ("Finishing", 0, None, "")
 
 
+DISKS_REFUSED = (
+    "can't migrate local disk 'local:iso/a': local cdrom image; "
+    "can't migrate local disk 'local:d': non-migratable snapshot exists"
+)
+PARTNER_IN_THE_WAY = (
+    "command 'ha-manager migrate x' failed: exit code 2 (cannot migrate resource 'vm:5' to node 'b':; "
+    "resource 'vm:6' on target node 'b' in negative affinity with resource 'vm:5')"
+)
 FAILURES = {
     "a disk PVE will not move": (
         """
@@ -229,7 +237,7 @@ FAILURES = {
         ERROR: migration aborted (duration 00:00:01): Problem found while scanning volumes - can't migrate VM - check log
         TASK ERROR: migration aborted
         """,
-        "can't migrate local disk 'local:iso/a': local cdrom image; can't migrate local disk 'local:d': non-migratable snapshot exists",
+        DISKS_REFUSED,
     ),
     "a device": (
         """
@@ -293,7 +301,7 @@ FAILURES = {
         - resource 'vm:6' on target node 'b' in negative affinity with resource 'vm:5'
         TASK ERROR: command 'ha-manager migrate x' failed: exit code 2
         """,
-        "command 'ha-manager migrate x' failed: exit code 2 (cannot migrate resource 'vm:5' to node 'b':; resource 'vm:6' on target node 'b' in negative affinity with resource 'vm:5')",
+        PARTNER_IN_THE_WAY,
     ),
     "the end went wrong": (
         """
