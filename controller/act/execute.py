@@ -1,0 +1,232 @@
+"""Starts moves: look again, write the intent, ask PVE, write the answer. Starts tasks and returns; waits for nothing.
+
+Called by `loop.tick` with the moves of the newest plan that may start now.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from controller.act import backoff
+from controller.act.inflight import HA_REQUEST
+from controller.clock import Clock
+from controller.decide import preflight
+from controller.model.errors import Ambiguous, Denied, DroverError, Rejected, Retry
+from controller.model.ids import Upid
+from controller.model.memory import Backoff, Flight, FlightPhase, Origin
+from controller.model.observed import Fresh, Observed, Power, Task
+from controller.model.outcome import Outcome, Result
+from controller.model.plan import Move
+from controller.model.reasons import Why
+from controller.model.view import Finding
+from controller.observe.cluster import Observer
+from controller.pve import upid as upids
+from controller.pve.client import PveClient
+from controller.report.store import Store
+from controller.specs import Specs
+
+FRESH_SECONDS = 10.0
+"""A look that is older than this when its turn comes is repeated: the calls before it may have hung."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What was read for one move. `at`: monotonic seconds."""
+
+    at: float
+    fresh: Fresh
+    tasks: tuple[Task, ...]  # of the guest, on its source
+
+
+async def execute(
+    moves: Sequence[Move],
+    *,
+    specs: Specs,
+    seen: Observed,
+    store: Store,
+    client: PveClient,
+    observer: Observer,
+    clock: Clock,
+    still_wanted: Callable[[Move], Finding | None] = lambda _: None,
+) -> tuple[Outcome, ...]:
+    """Start `moves`, in this order, and say of each what became of it: STARTED, REFUSED or UNKNOWN.
+
+    The looks at different guests overlap; intents are written and calls are made one after the other, in the plan's order.
+    `still_wanted` is asked right before each intent and returns why not to start any more. Raises nothing but faults of Drover.
+    """
+    starter = _Starter(specs, seen, store, client, observer, clock, still_wanted)
+    looks = [asyncio.ensure_future(starter.look(move)) for move in moves]
+    try:
+        return tuple([await starter.start(move, await look) for move, look in zip(moves, looks, strict=True)])
+    finally:
+        for look in looks:
+            look.cancel()
+        await asyncio.gather(*looks, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Starter:
+    """Starts one move at a time."""
+
+    specs: Specs
+    seen: Observed
+    store: Store
+    client: PveClient
+    observer: Observer
+    clock: Clock
+    still_wanted: Callable[[Move], Finding | None]
+
+    async def look(self, move: Move) -> _Look | DroverError:
+        """Everything that has to be read right before the move."""
+        at = self.clock.monotonic()
+        try:
+            fresh = await self.observer.fresh(move)
+            tasks = await self.client.node_tasks(move.source, vmid=move.vmid, source="all")
+        except DroverError as error:
+            return error
+        return _Look(at, fresh, tasks)
+
+    async def start(self, move: Move, look: _Look | DroverError) -> Outcome:
+        """Start the move, unless something objects."""
+        if isinstance(look, _Look) and self.clock.monotonic() - look.at > FRESH_SECONDS:
+            look = await self.look(move)
+        if isinstance(look, DroverError):
+            return self._refused_by_error(move, look)
+        objections = self._objections(move, look)
+        if objections:
+            return self._refused(move, objections)
+        move = preflight.refine(move, look.fresh)
+        flight = self._flight(move, look)
+        before = self.store.memory()
+        try:
+            flight = self.store.begin_flight(flight, origin=self._origin(move))
+        except DroverError as error:
+            return self._refused(move, [Finding(False, error.why, error.message)])
+        try:
+            upid = await self.client.migrate(
+                move.source, move.kind, move.vmid, move.target, move.options, running=flight.was_running
+            )
+        except Ambiguous as error:
+            text = f"the request to move {move.name} was sent, but {error.message}; Drover observes what became of it"
+            return self._outcome(move, Result.UNKNOWN, Why.ANSWER_LOST, text)
+        except DroverError as error:
+            return self._never_started(move, flight, error, before.origins.get(move.vmid))
+        return self._started(move, flight, upid)
+
+    def _objections(self, move: Move, look: _Look) -> list[Finding]:
+        """Everything that speaks against starting the move now; the first one is the reason."""
+        failure = self.store.failure()
+        if failure:
+            return [Finding(False, Why.STORE_FAILED, failure)]
+        if (withdrawn := self.still_wanted(move)) is not None:
+            return [withdrawn]
+        memory = self.store.memory()
+        if move.vmid in memory.flights:
+            return [Finding(False, Why.NOT_OBSERVED_YET, "a move of it has begun and its end is not observed yet")]
+        moving = [task for task in look.tasks if task.running and task.migrates]
+        if moving:
+            return [Finding(False, Why.GUEST_MOVING, f"{moving[0].user} is moving it: {moving[0].upid}")]
+        return list(preflight.findings(move, look.fresh, self.specs, self.seen, memory))
+
+    def _flight(self, move: Move, look: _Look) -> Flight:
+        guest = look.fresh.guest
+        assert guest is not None, "preflight lets nothing pass that is not there"
+        return Flight(
+            id=0,
+            identity=move.identity,
+            name=move.name,
+            source=move.source,
+            target=move.target,
+            why=move.why,
+            cause=move.cause,
+            lane=move.lane,
+            memory_bytes=move.memory_bytes,
+            options=move.options,
+            was_running=guest.power is Power.RUNNING,
+            phase=FlightPhase.SUBMITTING,
+            started_at=self.clock.wall(),
+            tasks_before=frozenset(task.upid for task in look.tasks),
+        )
+
+    def _origin(self, move: Move) -> Origin | None:
+        if not move.returns:
+            return None
+        return Origin(move.identity, move.source, move.cause, since=self.clock.wall(), expected=move.source)
+
+    def _started(self, move: Move, flight: Flight, upid: Upid) -> Outcome:
+        warning = ""
+        try:
+            self.store.attach_task(flight.id, upid, ha=upids.parse(upid).type == HA_REQUEST)
+        except DroverError as error:
+            warning = f"it runs, but its task could not be noted ({error.message}); Drover finds it again by looking"
+        return replace(self._outcome(move, Result.STARTED, move.why, move.message), upid=upid, warning=warning)
+
+    def _never_started(self, move: Move, flight: Flight, error: DroverError, origin: Origin | None) -> Outcome:
+        """PVE's answer says that there is no task: the intent goes, and the origin that came with it."""
+        before = self.store.memory().backoffs.get(move.vmid)
+        if isinstance(error, Denied | Rejected):
+            why, held = error.why, self._failed(move, before, error)
+        else:
+            # Nothing arrived (Retry), or what is in the way passes by itself: no failure of the guest.
+            why, held = (Why.NOT_SUBMITTED if isinstance(error, Retry) else error.why), before
+        outcome = self._outcome(
+            move, Result.REFUSED, why, f"PVE did not start the move of {move.name}: {error.message}"
+        )
+        try:
+            self.store.end_flight(flight.id, outcome, backoff=held, origin=origin)
+        except DroverError as failed:
+            # The flight stays as an intent; it is found out later that nothing came of it.
+            return replace(outcome, warning=failed.message)
+        return outcome
+
+    def _failed(self, move: Move, before: Backoff | None, error: DroverError) -> Backoff:
+        policy = move.options.policy
+        return backoff.after_failure(
+            move.identity,
+            before,
+            backoff.retry_of(policy, self.specs),
+            why=error.why,
+            message=error.message,
+            now=self.clock.wall(),
+            under=backoff.mark(move.cause, policy, self.specs),
+        )
+
+    def _refused_by_error(self, move: Move, error: DroverError) -> Outcome:
+        """The look itself failed; what PVE denies or rejects is not asked again every tick."""
+        if isinstance(error, Denied | Rejected):
+            return self._refused(move, [Finding(False, error.why, error.message)])
+        return self._outcome(move, Result.REFUSED, error.why, error.message)
+
+    def _refused(self, move: Move, objections: Sequence[Finding]) -> Outcome:
+        """Nothing was written or called for the move. What waiting does not remove is remembered for a while."""
+        text = "; ".join(objection.message for objection in objections)
+        outcome = self._outcome(move, Result.REFUSED, objections[0].why, text)
+        lasting = next((each for each in objections if each.why not in backoff.PASSING), None)
+        held = lasting and backoff.after_objection(
+            move.identity,
+            why=lasting.why,
+            message=text,
+            now=self.clock.wall(),
+            under=backoff.mark(move.cause, move.options.policy, self.specs),
+        )
+        if held is None:
+            return outcome
+        try:
+            self.store.back_off(held)
+        except DroverError as failed:
+            return replace(outcome, warning=failed.message)
+        return outcome
+
+    def _outcome(self, move: Move, result: Result, why: Why, message: str) -> Outcome:
+        return Outcome(
+            identity=move.identity,
+            name=move.name,
+            source=move.source,
+            target=move.target,
+            result=result,
+            why=why,
+            cause=move.cause,
+            lane=move.lane,
+            message=message,
+            at=self.clock.wall(),
+        )

@@ -1,0 +1,111 @@
+"""Back-off: how long, since when, and what ends it."""
+
+from dataclasses import replace
+
+import pytest
+
+from controller.act import backoff
+from controller.act.backoff import after_failure, after_objection, mark, outdated, retry_of
+from controller.model.ids import GuestIdentity, GuestKind, ObjectRef, Vmid
+from controller.model.memory import Backoff, Memory
+from controller.model.reasons import Why
+from controller.specs import Meta, MigrationPolicy, PveNode, Specs
+from controller.specs.common import GuestSelector
+from controller.specs.migrationpolicy import MigrationPolicySpec, Retry
+
+WEB = GuestIdentity(Vmid(101), GuestKind.QEMU, "ctime:1")
+LABEL = ObjectRef("NodeMaintenance", "label-pve1")
+
+
+def failing(times: int, retry: Retry, under: str = "x@1") -> list[float]:
+    """The waits after each of so many failures."""
+    held: Backoff | None = None
+    waits = []
+    for _ in range(times):
+        held = after_failure(WEB, held, retry, why=Why.MIGRATION_FAILED, message="m", now=1000.0, under=under)
+        waits.append(held.until - 1000.0)
+    return waits
+
+
+def test_waits_double_from_20_seconds_to_half_an_hour() -> None:
+    assert failing(9, Retry()) == [20, 40, 80, 160, 320, 640, 1280, 1800, 1800]
+
+
+def test_the_policy_says_how_long() -> None:
+    assert failing(4, Retry(backoff_seconds=5, backoff_factor=3.0, max_backoff_seconds=60)) == [5, 15, 45, 60]
+    assert failing(3, Retry(backoff_seconds=7, backoff_factor=1.0)) == [7, 7, 7]
+
+
+def test_very_many_failures_do_not_overflow() -> None:
+    held = Backoff(WEB, 100_000, 0.0, Why.MIGRATION_FAILED, "m", "x@1")
+    after = after_failure(WEB, held, Retry(), why=Why.MIGRATION_FAILED, message="m", now=0.0, under="x@1")
+    assert (after.failures, after.until) == (100_001, 1800.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "failures"),
+    [
+        (None, 1),
+        (Backoff(WEB, 3, 0.0, Why.MIGRATION_FAILED, "m", "x@1"), 4),
+        (Backoff(WEB, 3, 0.0, Why.MIGRATION_FAILED, "m", "x@0"), 1),
+        (Backoff(replace(WEB, born="ctime:2"), 3, 0.0, Why.MIGRATION_FAILED, "m", "x@1"), 1),
+    ],
+    ids=["first", "one more", "under other specs", "of another guest"],
+)
+def test_failures_count_for_one_guest_under_one_spec(before: Backoff | None, failures: int) -> None:
+    after = after_failure(WEB, before, Retry(), why=Why.MIGRATION_FAILED, message="m", now=0.0, under="x@1")
+    assert after.failures == failures
+
+
+@pytest.mark.parametrize(
+    ("why", "held"),
+    [
+        (Why.LOCAL_MEDIA, True),
+        (Why.NOT_ALLOWED_BY_PVE, True),
+        (Why.PERMISSION_MISSING, True),
+        (Why.GUEST_LOCKED, False),
+        (Why.GUEST_MOVED, False),
+        (Why.NO_QUORUM, False),
+        (Why.TARGET_OFFLINE, False),
+    ],
+)
+def test_an_objection_is_remembered_only_when_waiting_does_not_remove_it(why: Why, held: bool) -> None:
+    after = after_objection(WEB, why=why, message="m", now=1000.0, under="x@1")
+    assert (after is not None) == held
+    if after is not None:
+        assert (after.failures, after.until) == (0, 1000.0 + backoff.LOOK_AGAIN_SECONDS)
+
+
+def policy(generation: int = 1, limit: int = 5) -> MigrationPolicy:
+    spec = MigrationPolicySpec(guest_selector=GuestSelector(), retry=Retry(limit=limit))
+    return MigrationPolicy(metadata=Meta(name="gentle", generation=generation), spec=spec)
+
+
+def node(label: str = "true", generation: int = 1) -> PveNode:
+    return PveNode(metadata=Meta(name="pve1", generation=generation, labels={"drover.dev/maintenance": label}))
+
+
+BASE = Specs.of([policy(), node()])
+
+
+@pytest.mark.parametrize(
+    ("now", "free"),
+    [
+        (BASE, False),
+        (Specs.of([policy(generation=2), node()]), True),
+        (Specs.of([policy(), node(generation=2)]), True),
+        (Specs.of([policy(), node(label="evacuate")]), True),
+        (Specs.of([policy()]), True),
+        (Specs.of([node()]), True),
+        (Specs.of([policy(), node(), PveNode(metadata=Meta(name="pve9"))]), False),
+    ],
+    ids=["same", "policy changed", "node changed", "label changed", "node gone", "policy gone", "another object came"],
+)
+def test_a_changed_spec_starts_anew(now: Specs, free: bool) -> None:
+    held = Backoff(WEB, 6, 9e9, Why.MIGRATION_FAILED, "m", mark(LABEL, "gentle", BASE))
+    assert outdated(Memory(backoffs={WEB.vmid: held}), now) == ((WEB.vmid,) if free else ())
+
+
+def test_guests_without_a_policy_are_retried_by_default() -> None:
+    assert retry_of("", BASE) == retry_of("gone", BASE) == Retry()
+    assert retry_of("gentle", Specs.of([policy(limit=1)])).limit == 1
