@@ -11,18 +11,20 @@ from controller.simulator.engine import Engine, Signal, Timer
 
 _EPSILON = 1e-6
 _TINY = 0.5  # bytes: less than that is done
+_GRAIN = 1e-6  # seconds: epoch times as floats are no finer than a quarter of it
 
 
 class Flow:
     """One stream. `done` fires with True when all bytes are there, or with False when the stream broke."""
 
-    __slots__ = ("cap", "done", "dst", "rate", "sent", "size", "src")
+    __slots__ = ("cap", "done", "dst", "owner", "rate", "sent", "size", "src")
 
-    def __init__(self, src: str, dst: str, size: float, cap: float) -> None:
+    def __init__(self, src: str, dst: str, size: float, cap: float, owner: object) -> None:
         self.src = src
         self.dst = dst
         self.size = size
         self.cap = cap
+        self.owner = owner
         self.sent = 0.0
         self.rate = 0.0
         self.done = Signal()
@@ -45,9 +47,9 @@ class Network:
         self._settled_at = engine.now
         self._timer: Timer | None = None
 
-    def start(self, src: str, dst: str, size: float, cap: float = float("inf")) -> Flow:
-        """Begin to send `size` bytes from node to node, never faster than `cap`."""
-        flow = Flow(src, dst, max(size, 0.0), cap)
+    def start(self, src: str, dst: str, size: float, cap: float = float("inf"), owner: object = None) -> Flow:
+        """Begin to send `size` bytes from node to node, never faster than `cap`; `owner` can end all of its own."""
+        flow = Flow(src, dst, max(size, 0.0), cap, owner)
         self._change(lambda: self.flows.append(flow))
         return flow
 
@@ -55,6 +57,11 @@ class Network:
         """End a stream early; `done` does not fire."""
         if flow in self.flows:
             self._change(lambda: self.flows.remove(flow))
+
+    def release(self, owner: object) -> None:
+        """End all streams of a process that is gone."""
+        if any(flow.owner is owner for flow in self.flows):
+            self._change(lambda: self.flows.__setitem__(slice(None), [f for f in self.flows if f.owner is not owner]))
 
     def relink(self, node: str, rate: float) -> None:
         """Change a node's link."""
@@ -96,7 +103,7 @@ class Network:
 
     def _complete(self) -> None:
         self.settle()
-        finished = [flow for flow in self.flows if flow.remaining <= max(_TINY, flow.rate * 1e-9)]
+        finished = [flow for flow in self.flows if flow.remaining <= _TINY + flow.rate * _GRAIN]
         for flow in finished:
             flow.sent = flow.size
         self.flows = [flow for flow in self.flows if flow not in finished]

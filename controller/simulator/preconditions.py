@@ -98,7 +98,7 @@ def _against(world: World, guest: Guest, node: str, mapped: Mapping[str, str]) -
     missing = [name for name in names if name in world.storages and not world.storages[name].enabled(node)]
     if missing:
         finding["unavailable_storages"] = missing
-    absent = [key for key, name in mapped.items() if not _maps(world, key, name, node)]
+    absent = [key for key, name in mapped.items() if not has_mapping(world, key, name, node)]
     if absent:
         finding["unavailable-resources"] = absent
     return finding
@@ -108,7 +108,8 @@ def _kind(key: str) -> str:
     return "usb" if key.startswith("usb") else "dir" if key.startswith("virtiofs") else "pci"
 
 
-def _maps(world: World, key: str, name: str, node: str) -> bool:
+def has_mapping(world: World, key: str, name: str, node: str) -> bool:
+    """Whether the cluster-wide mapping behind a device key has an entry for `node`."""
     entries = world.mappings[_kind(key)].get(name, {}).get("map", [])
     return any(f"node={node}" in str(entry).split(",") for entry in entries)
 

@@ -65,6 +65,10 @@ class World:
         self.split_at = float("-inf")
         self.interceptors: list[Interceptor] = []
         """What faults put between a call and its answer; see `simulator.faults`."""
+        self.planned_failures: dict[int, dict[int, str]] = {}
+        """VMID to phase to text: how its next migration fails; see `simulator.faults`."""
+        self.replication: dict[str, dict[str, Any]] = {}
+        """replication.cfg: job id to entry."""
         self.ha_resources: dict[str, dict[str, Any]] = {}
         self.tasks = TaskBook(self.engine, self.log)
         self.nodes = {name: self._node(number, name) for number, name in enumerate(file.nodes, 1)}
@@ -238,6 +242,10 @@ class World:
         self.touch(guest)
         guest.node = target
         self.log("guest-node", guest=guest.vmid, source=source, target=target)
+
+    def replication_jobs(self, vmid: int) -> list[dict[str, Any]]:
+        """Return the replication jobs of a guest."""
+        return [job for job in self.replication.values() if job["guest"] == vmid]
 
     def next_vmid(self) -> int:
         """Return the lowest free VMID from 100 on."""

@@ -1,0 +1,212 @@
+"""Volumes on the move: offline copies, mirrors of running disks, new names on the target, and the tidying up.
+
+Called by `simulator.migrate`. Lines are those of pve-storage: PVE/CLI/pvesm.pm and qemu-server: PVE/QemuServer/BlockJob.pm.
+"""
+
+from collections.abc import Generator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from controller.simulator.engine import Interrupted, Wait
+from controller.simulator.network import Flow
+from controller.simulator.storage import Storage, Volume
+from controller.simulator.units import render_bytes, render_duration
+
+if TYPE_CHECKING:
+    from controller.simulator.migrate import Migration
+
+
+class CopyFailed(Exception):  # noqa: N818 - one step's `die`, caught by the phase around it
+    """A volume could not be copied."""
+
+
+def target_storage(run: "Migration", name: str) -> Storage:
+    """Return where the volumes of storage `name` go."""
+    mapping = run.order.storages
+    if mapping is not None:
+        name = mapping.get(name, mapping.get("", name))
+    return run.world.storages[name]
+
+
+def allocate(run: "Migration", volid: str) -> str:
+    """Create the volume on the target under the same name, or the next free one; raises CopyFailed when it is full."""
+    volume = source_volume(run, volid)
+    storage = target_storage(run, volid.partition(":")[0])
+    place = storage.place(run.order.target)
+    path = volid.partition(":")[2]
+    name = f"{storage.name}:{path}"
+    if name in place:
+        name = storage.free_volid(run.order.target, run.guest.vmid)
+    if storage.used(run.order.target) + volume.used > storage.size:
+        run.log(f"[{run.order.target}] error during allocation: no space left on storage '{storage.name}'")
+        raise CopyFailed("remote command failed with exit code 255")
+    place[name] = replace(volume, volid=name, used=0)
+    run.allocated.append((storage.name, name))
+    return name
+
+
+def source_volume(run: "Migration", volid: str) -> Volume:
+    """Return the volume on the source; one that the file did not list is taken as 1 GiB."""
+    storage = run.world.storages[volid.partition(":")[0]]
+    return storage.place(run.source).setdefault(volid, Volume(volid, 1 << 30, 1 << 28, run.guest.vmid))
+
+
+def offline(run: "Migration", volid: str) -> Generator[Wait, Any, None]:
+    """Copy one volume of a stopped disk through ssh, with the output of the storage tools."""
+    world, target = run.world, run.order.target
+    volume = source_volume(run, volid)
+    if run.order.disk_ceiling != float("inf"):
+        limit = int(run.order.disk_ceiling)
+        run.log(f"using a bandwidth limit of {limit} bytes per second for transferring '{volid}'")
+    name = allocate(run, volid)
+    started = world.now
+    yield 0.5
+    flow = world.network.start(run.source, target, float(volume.size), run.ceiling(run.order.disk_ceiling), run.task)
+    try:
+        while not flow.done.fired:
+            if (yield (flow.done, 3.0)) is False:
+                world.network.settle()
+                run.log(_dd(flow.sent, world.now - started))
+    except Interrupted:
+        world.network.stop(flow)
+        # what is under way stays behind as an orphan on the target
+        run.allocated = [entry for entry in run.allocated if entry[1] != name]
+        raise
+    if flow.done.value is False:
+        command = f"set -o pipefail && pvesm export {volid}"
+        raise CopyFailed(f"storage migration for '{volid}' failed - command '{command}' failed: exit code 255")
+    run.log(_dd(volume.size, world.now - started))
+    run.log(f"successfully imported '{name}'")
+    run.log(f"volume '{volid}' is '{name}' on the target")
+    _arrived(run, name, volume)
+    run.moved[volid] = name
+
+
+def _dd(size: float, seconds: float) -> str:
+    rate = size / max(seconds, 0.001)
+    return f"{int(size)} bytes ({_decimal(size)}, {render_bytes(size)}) copied, {seconds:.0f} s, {rate / 1e6:.0f} MB/s"
+
+
+def _decimal(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def _arrived(run: "Migration", name: str, volume: Volume) -> None:
+    storage = run.world.storages[name.partition(":")[0]]
+    storage.place(run.order.target)[name].used = volume.used
+
+
+def mirror(run: "Migration", volids: list[str]) -> Generator[Wait, Any, None]:
+    """Mirror the disks of a running machine, all at once, until every one is ready."""
+    world = run.world
+    run.log("starting storage migration")
+    drives = {drive.volid: drive.key for drive in run.guest.drives()}
+    jobs = _Jobs(run, {drives.get(volid, volid): source_volume(run, volid) for volid in volids})
+    run.mirrors = jobs.start()
+    begin = world.now
+    while not jobs.ready():
+        yield (jobs.any_done(), 1.0)
+        world.network.settle()
+        jobs.report(world.now - begin)
+    run.plain("all 'mirror' jobs are ready")
+    run.log("switching mirror jobs to actively synced mode")
+    for drive in jobs.volumes:
+        run.plain(f"mirror-{drive}: switching to actively synced mode")
+        run.plain(f"mirror-{drive}: successfully switched to actively synced mode")
+    for volid in volids:
+        _arrived(run, run.moved[volid], source_volume(run, volid))
+
+
+class _Jobs:
+    def __init__(self, run: "Migration", volumes: dict[str, Volume]) -> None:
+        self.run = run
+        self.volumes = volumes
+        self.flows: dict[str, Flow] = {}
+        self.told: set[str] = set()
+
+    def start(self) -> list[Flow]:
+        run, limit = self.run, self.run.order.disk_ceiling
+        for drive, volume in self.volumes.items():
+            run.log(
+                f"{drive}: start migration to nbd:unix:/run/qemu-server/{run.guest.vmid}_nbd.migrate:"
+                f"exportname=drive-{drive}"
+            )
+            bounded = "" if limit == float("inf") else f" with bandwidth limit: {int(limit / 1024)} KiB/s"
+            run.plain(f"drive mirror is starting for drive-{drive}{bounded}")
+            ceiling = run.ceiling(limit)
+            flow = run.world.network.start(run.source, run.order.target, float(volume.size), ceiling, run.task)
+            self.flows[drive] = flow
+        return list(self.flows.values())
+
+    def ready(self) -> bool:
+        if any(flow.done.fired and flow.done.value is False for flow in self.flows.values()):
+            raise CopyFailed("block job (mirror) error: connection to the target was lost")
+        return all(flow.done.fired for flow in self.flows.values())
+
+    def any_done(self) -> Any:
+        return next(flow.done for flow in self.flows.values() if not flow.done.fired)
+
+    def report(self, seconds: float) -> None:
+        for drive, flow in self.flows.items():
+            if drive in self.told:
+                continue
+            done = flow.done.fired
+            share = 100.0 if done else flow.sent / flow.size * 100
+            self.run.plain(
+                f"mirror-{drive}: transferred {render_bytes(flow.sent)} of {render_bytes(flow.size)} ({share:.2f}%)"
+                f" in {render_duration(seconds)}{', ready' if done else ''}"
+            )
+            if done:
+                self.told.add(drive)
+
+
+def stop_mirrors(run: "Migration") -> None:
+    """Cancel the block jobs."""
+    for flow in run.mirrors:
+        run.world.network.stop(flow)
+    run.mirrors = []
+
+
+def finish_mirrors(run: "Migration", volids: list[str]) -> None:
+    """Complete the block jobs once memory has arrived."""
+    drives = {drive.volid: drive.key for drive in run.guest.drives()}
+    run.plain("all 'mirror' jobs are ready")
+    for volid in volids:
+        drive = drives.get(volid, volid)
+        run.plain(f"mirror-{drive}: Completing block job...")
+        run.plain(f"mirror-{drive}: Completed successfully.")
+        run.plain(f"mirror-{drive}: mirror-job finished")
+
+
+def free_target(run: "Migration") -> None:
+    """Remove what was allocated on the target."""
+    for storage, name in run.allocated:
+        run.world.storages[storage].place(run.order.target).pop(name, None)
+    run.allocated = []
+
+
+def free_source(run: "Migration") -> None:
+    """Remove the copied volumes from the source."""
+    for volid in run.moved:
+        run.world.storages[volid.partition(":")[0]].place(run.source).pop(volid, None)
+
+
+def rename_volumes(run: "Migration") -> None:
+    """Write the volumes' names on the target into the configuration."""
+    renamed = {old: new for old, new in run.moved.items() if new and old != new}
+    if not renamed:
+        return
+    changes: dict[str, Any] = {}
+    for key, text in run.guest.config.items():
+        volid, comma, rest = str(text).partition(",")
+        if volid in renamed:
+            changes[key] = f"{renamed[volid]}{comma}{rest}"
+    run.world.set_config(run.guest, changes)
+
+
+def replication_state(run: "Migration") -> None:
+    """Hand over the replication state to the target, when there are jobs."""
+    if run.world.replication_jobs(run.guest.vmid):
+        ip, target = run.world.nodes[run.order.target].ip, run.order.target
+        options = f"-e none -o 'BatchMode=yes' -o 'HostKeyAlias={target}'"
+        run.log(f"# /usr/bin/ssh {options} root@{ip} pvesr set-state {run.guest.vmid} \\''{{}}'\\'")
