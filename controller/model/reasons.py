@@ -63,11 +63,6 @@ class Why(StrEnum):
     SIZE_UNKNOWN = "SizeUnknown", "PVE reports no memory size for it.", "Check pvestatd on its node."
     NODE_OFFLINE = "NodeOffline", "Its node is offline.", "Bring the node back, or let PVE HA recover the guest."
     TARGET_OFFLINE = "TargetOffline", "The target node is offline or its state is unknown.", "Bring the node back."
-    TARGET_FULL = (
-        "TargetFull",
-        "The target has no room for it now.",
-        "Nothing: another target or a later moment is found.",
-    )
     TARGET_IN_MAINTENANCE = (
         "TargetInMaintenance",
         "The target node is in maintenance or being fenced.",

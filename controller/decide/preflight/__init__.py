@@ -1,0 +1,73 @@
+"""The second look: every reason, read fresh, why a move must not start. Pure checks over what was read just before.
+
+Called by `act.execute` right before a move, and by whoever wants to show all findings of a move at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from controller.decide.preflight import cluster, guest, verdict
+from controller.decide.preflight.finding import Check, Finding, Level, Look
+from controller.model import view
+from controller.model.ids import GuestKind
+from controller.model.memory import Memory
+from controller.model.observed import Fresh, Observed
+from controller.model.plan import Move
+from controller.model.reasons import Why
+from controller.specs import Specs
+
+__all__ = ["CHECKS", "Check", "Finding", "Level", "Look", "findings", "objections", "refine"]
+
+CHECKS: Sequence[Check] = (
+    cluster.cluster_is_quorate,
+    cluster.source_is_online,
+    cluster.target_is_online,
+    cluster.target_is_another_node,
+    cluster.target_takes_guests,
+    guest.guest_is_on_the_source,
+    guest.guest_is_the_same,
+    guest.guest_is_managed,
+    guest.guest_is_unlocked,
+    guest.run_state_is_as_planned,
+    guest.guest_is_no_new_template,
+    guest.container_may_be_restarted,
+    guest.ha_is_settled,
+    cluster.memory_fits,
+    verdict.pve_has_given_its_verdict,
+    verdict.pve_allows_the_target,
+    verdict.no_device_of_the_node,
+    verdict.no_local_medium,
+    verdict.local_disks_may_move,
+    verdict.replication_leads_to_the_target,
+)
+
+
+def findings(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Memory) -> tuple[Finding, ...]:
+    """What every check says, all at once; a check that finds nothing wrong says so under its own name."""
+    look = Look(move, fresh, specs, seen, memory)
+    return tuple(finding for check in CHECKS for finding in (check(look) or (_well(check),)))
+
+
+def objections(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Memory) -> tuple[view.Finding, ...]:
+    """Only what speaks against starting the move now; the first one is the reason to name."""
+    found = findings(move, fresh, specs, seen, memory)
+    return tuple(view.Finding(False, each.why, each.message) for each in found if each.level is Level.FAIL)
+
+
+def refine(move: Move, fresh: Fresh) -> Move:
+    """The move with the options that the facts read just now demand; for a move without objections."""
+    running = fresh.guest is not None and fresh.guest.power.holds_memory
+    container = move.kind is GuestKind.LXC
+    disks = fresh.preconditions.local_disks if fresh.preconditions is not None else ()
+    options = replace(
+        move.options,
+        online=running and not container,
+        restart=move.options.restart and running and container,
+        # What the checks let pass is replicated to the target, or a cloud-init image: PVE wants the word for both.
+        with_local_disks=running and not container and any(not disk.cdrom or disk.cloudinit for disk in disks),
+    )
+    return replace(move, options=options)
+
+
+def _well(check: Check) -> Finding:
+    return Finding(Level.OK, Why.AS_EXPECTED, check.__name__.replace("_", " "))

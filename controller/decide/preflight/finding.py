@@ -1,0 +1,111 @@
+"""What a check says, and what it may look at. Used by the checks of this package and by whoever shows findings."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from controller.decide.capacity import need
+from controller.model.ids import NodeName
+from controller.model.memory import Memory
+from controller.model.observed import Fresh, Guest, Observed
+from controller.model.plan import Move
+from controller.model.reasons import Why
+from controller.specs import PveCluster, Specs
+from controller.specs.migrationpolicy import MigrationPolicySpec
+
+
+class Level(StrEnum):
+    """How much a finding matters."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One statement about a move that is about to start. `busy`: it passes by itself, nobody has to do anything."""
+
+    level: Level
+    why: Why
+    message: str
+    remedy: str = ""
+    busy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Everything that a check may know."""
+
+    move: Move
+    fresh: Fresh
+    specs: Specs
+    seen: Observed
+    memory: Memory
+
+    @property
+    def guest(self) -> Guest | None:
+        """The guest as read just now, if it is where and who the plan says; the checks of identity speak about all else."""
+        guest = self.fresh.guest
+        return guest if guest is not None and guest.node == self.move.source else None
+
+    @property
+    def running(self) -> bool:
+        """Whether the guest, as read just now, holds memory."""
+        return self.fresh.guest is not None and self.fresh.guest.power.holds_memory
+
+    @property
+    def named(self) -> str:
+        """The guest as people call it."""
+        return f"{self.move.kind.noun} {self.move.vmid} {self.move.name}"
+
+    @property
+    def cluster(self) -> PveCluster:
+        """Settings of the cluster."""
+        return self.specs.clusters[self.seen.cluster]
+
+    @property
+    def policy(self) -> MigrationPolicySpec:
+        """The MigrationPolicy that won when the move was planned, or the defaults."""
+        found = self.specs.migrations.get(self.move.options.policy)
+        return found.spec if found else DEFAULTS
+
+    @property
+    def replication_targets(self) -> frozenset[NodeName]:
+        """Nodes that the guest's replication jobs lead to, without those that are being removed."""
+        jobs = (job for job in self.fresh.jobs if job.vmid == self.move.vmid and not job.removing)
+        return frozenset(job.target for job in jobs)
+
+    @property
+    def size(self) -> int | None:
+        """Bytes that the guest will occupy on the target; None when unknown."""
+        guest = self.fresh.guest
+        return need(guest, self.cluster.spec.capacity.memory_basis) if guest is not None else None
+
+
+class Check(Protocol):
+    """Looks at one thing and returns what is wrong or worth knowing; nothing when all is well. Its name is a sentence."""
+
+    __name__: str
+
+    def __call__(self, look: Look) -> tuple[Finding, ...]:
+        """See `Check`."""
+        ...
+
+
+DEFAULTS = MigrationPolicySpec.model_validate({"guestSelector": {}})
+
+
+def fail(why: Why, message: str, remedy: str = "") -> tuple[Finding, ...]:
+    """The move must not start, until somebody changes something."""
+    return (Finding(Level.FAIL, why, message, remedy or why.remedy),)
+
+
+def wait(why: Why, message: str) -> tuple[Finding, ...]:
+    """The move must not start now; that passes by itself."""
+    return (Finding(Level.FAIL, why, message, why.remedy, busy=True),)
+
+
+def warn(why: Why, message: str) -> tuple[Finding, ...]:
+    """Worth knowing; the move may start."""
+    return (Finding(Level.WARN, why, message, why.remedy),)

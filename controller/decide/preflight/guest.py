@@ -1,0 +1,88 @@
+"""Checks of the guest itself: is it still there, the same, as it was. Listed in `preflight.CHECKS`."""
+
+from controller.decide.gate import HA_SETTLED
+from controller.decide.preflight.finding import Finding, Look, fail, wait
+from controller.decide.selectors import matches
+from controller.model.ids import GuestKind
+from controller.model.observed import Power
+from controller.model.plan import Lane
+from controller.model.reasons import Why
+
+
+def guest_is_on_the_source(look: Look) -> tuple[Finding, ...]:
+    """It may have been moved, or removed, since the plan was made."""
+    if look.fresh.guest is None:
+        return fail(Why.GUEST_MOVED, f"{look.named} is no longer on {look.move.source}")
+    if look.fresh.guest.node != look.move.source:
+        return fail(Why.GUEST_MOVED, f"{look.named} is on {look.fresh.guest.node}, not on {look.move.source}")
+    return ()
+
+
+def guest_is_the_same(look: Look) -> tuple[Finding, ...]:
+    """VMIDs are reused: the config says who it really is."""
+    config, guest = look.fresh.config, look.fresh.guest
+    others = [each.identity for each in (config, guest) if each is not None]
+    if all(look.move.identity.same_as(identity) for identity in others):
+        return ()
+    return fail(Why.IDENTITY_CHANGED, f"{look.move.vmid} is another guest now than when the move was planned")
+
+
+def guest_is_managed(look: Look) -> tuple[Finding, ...]:
+    """Tags and pools are how people say hands off."""
+    guest = look.guest
+    if guest is None or matches(look.cluster.spec.managed_guests, guest):
+        return ()
+    return fail(Why.UNMANAGED, f"{look.named} is no longer managed by Drover")
+
+
+def guest_is_unlocked(look: Look) -> tuple[Finding, ...]:
+    """PVE refuses to migrate a locked guest; a container's lock shows only when the task has begun."""
+    guest = look.guest
+    if guest is None or not guest.lock:
+        return ()
+    return wait(Why.GUEST_LOCKED, f"{look.named} is locked ({guest.lock})")
+
+
+def run_state_is_as_planned(look: Look) -> tuple[Finding, ...]:
+    """Room was kept for a running guest, or none for a stopped one: what changed has to be planned anew."""
+    guest = look.guest
+    if guest is None:
+        return ()
+    if guest.power is Power.UNKNOWN:
+        return wait(Why.STATE_CHANGED, f"PVE does not say whether {look.named} runs")
+    planned = look.move.options.online or look.move.options.restart
+    if look.running != planned:
+        return wait(
+            Why.STATE_CHANGED, f"{look.named} was {'running' if planned else 'stopped'} and is {guest.power.value}"
+        )
+    verdict = look.fresh.preconditions
+    if verdict is not None and verdict.running != look.running:
+        return wait(Why.STATE_CHANGED, f"{look.named} is being started or stopped")
+    return ()
+
+
+def guest_is_no_new_template(look: Look) -> tuple[Finding, ...]:
+    """A guest that was made a template since the plan falls under other rules."""
+    before = look.seen.guests.get(look.move.vmid)
+    if look.guest is None or not look.guest.template or (before is not None and before.template):
+        return ()
+    return fail(Why.IS_TEMPLATE, f"{look.named} is a template now")
+
+
+def container_may_be_restarted(look: Look) -> tuple[Finding, ...]:
+    """A running container is stopped, moved and started: only with the consent that the move carries."""
+    if look.move.kind is not GuestKind.LXC or not look.running or look.move.options.restart:
+        return ()
+    return fail(Why.CONTAINER_NEEDS_RESTART, f"{look.named} runs, and nobody allowed to restart it")
+
+
+def ha_is_settled(look: Look) -> tuple[Finding, ...]:
+    """PVE HA carries out one request for a guest at a time, and its own plans come first."""
+    guest = look.guest
+    if guest is None or not guest.ha_managed:
+        return ()
+    if look.move.lane is not Lane.DRAIN:
+        return fail(Why.HA_MANAGED, f"{look.named} is managed by PVE HA now")
+    if guest.ha_state not in HA_SETTLED:
+        return wait(Why.HA_UNSETTLED, f"{look.named} is in HA state {guest.ha_state}")
+    return ()
