@@ -126,7 +126,7 @@ class _Starter:
         moving = [task for task in look.tasks if task.running and task.migrates]
         if moving:
             return [Finding(False, Why.GUEST_MOVING, f"{moving[0].user} is moving it: {moving[0].upid}")]
-        return list(preflight.findings(move, look.fresh, self.specs, self.seen, memory))
+        return list(preflight.objections(move, look.fresh, self.specs, self.seen, memory))
 
     def _flight(self, move: Move, look: _Look) -> Flight:
         guest = look.fresh.guest
