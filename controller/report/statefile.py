@@ -94,11 +94,15 @@ def open_writable(path: Path) -> sqlite3.Connection:
 
 
 def open_readable(path: Path) -> sqlite3.Connection:
-    """Open an existing file for reading, beside the daemon that may be writing it. Raises as `open_writable`."""
+    """Open an existing file for reading, beside the daemon that may be writing it. Raises as `open_writable`.
+
+    Not with SQLite's `mode=ro`: after a `kill -9` in the middle of a commit the first reader has to roll that back.
+    """
     database: sqlite3.Connection | None = None
     try:
-        address = f"{path.absolute().as_uri()}?mode=ro"
+        address = f"{path.absolute().as_uri()}?mode=rw"
         database = sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+        database.execute("PRAGMA query_only = ON")
         if not _is_ours(database, path):
             database.close()
             raise Rejected(Why.NOT_FOUND, f"the state file {path} is still empty")

@@ -1,7 +1,7 @@
 """The state store keeps its promises under crashes, full disks, rivals and damage.
 
-Run as a program it is the victim of the crash tests: `test_store.py DIRECTORY STATEMENT` does `STEPS` and dies right before
-the SQL statement of that number.
+Run as a program it is the victim of the crash tests: `test_store.py DIRECTORY` does `STEPS` once for every SQL statement in
+them and dies right before it; `test_store.py DIRECTORY half` dies with a transaction half written to the disk.
 """
 
 import contextlib
@@ -557,10 +557,35 @@ def test_a_kill_before_any_statement_leaves_the_state_of_a_whole_step(tmp_path: 
     assert set(found) == set(range(len(states))), "kills fell into every step"
 
 
+def _half_written(directory: Path) -> None:
+    """Leave a file of which pages are written, but not committed."""
+    store = Store.open(directory, LAB)
+    store.begin_flight(flight(101), origin=None)
+    store._database.execute("PRAGMA cache_size = 1")
+    store._database.execute("BEGIN IMMEDIATE")
+    store._database.execute("DELETE FROM flights")
+    for vmid in range(1000, 1500):
+        store._database.execute("INSERT INTO origins VALUES (?, ?)", (vmid, "x" * 1000))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("opener", [Store.read_only, Store.open])
+def test_whoever_opens_first_after_a_kill_sees_what_was_committed(
+    tmp_path: Path, opener: Callable[[Path, ClusterName], Store]
+) -> None:
+    root = Path(__file__).parents[2]
+    victim = [sys.executable, __file__, str(tmp_path), "half"]
+    assert subprocess.run(victim, check=False, cwd=root, env={"PYTHONPATH": str(root)}).returncode == -signal.SIGKILL
+    assert (tmp_path / "lab.sqlite3-journal").stat().st_size > 0
+    with contextlib.closing(opener(tmp_path, LAB)) as store:
+        assert list(store.memory().flights) == [101]
+        assert store.memory().origins == {}
+
+
 def test_a_store_killed_while_it_was_being_made_opens(tmp_path: Path) -> None:
     (tmp_path / "lab.sqlite3").touch()
     Store.open(tmp_path, LAB).close()
 
 
 if __name__ == "__main__":
-    _crash_grid(Path(sys.argv[1]))
+    _half_written(Path(sys.argv[1])) if "half" in sys.argv else _crash_grid(Path(sys.argv[1]))
