@@ -6,6 +6,7 @@ Called by `report.conditions`.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from controller.model.condition import Status
 from controller.model.ids import NodeName, ObjectRef, Vmid
@@ -15,6 +16,29 @@ from controller.model.reasons import Why
 from controller.model.view import ClusterView
 from controller.report.statement import ObjectStatus, Statement, by_reason, label, say
 from controller.report.units import count_of, some, timestamp
+
+
+class MaintenanceState(StrEnum):
+    """Where the maintenance of one node stands, in a word."""
+
+    DRAINING = "Draining"
+    BLOCKED = "Blocked"  # every guest that still has to leave is blocked
+    HELD = "Held"  # nothing is started: suspended, or too many nodes are out of service
+    DRAINED = "Drained"
+    CORDONED = "Cordoned"
+
+    @classmethod
+    def of(cls, drain: Drain) -> "MaintenanceState":
+        """The word for `drain`."""
+        if drain.mode is DrainMode.CORDON:
+            return cls.CORDONED
+        if drain.drained:
+            return cls.DRAINED
+        if drain.hold is not None:
+            return cls.HELD
+        return (
+            cls.BLOCKED if {item.vmid for item in drain.blocked} >= {*drain.remaining, *drain.moving} else cls.DRAINING
+        )
 
 
 @dataclass(frozen=True, slots=True)

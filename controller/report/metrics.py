@@ -17,12 +17,13 @@ from controller import __version__
 from controller.model.condition import Status
 from controller.model.ids import ClusterName, ObjectRef, Vmid
 from controller.model.outcome import Outcome, Result
-from controller.model.plan import DrainMode, Plan
+from controller.model.plan import Plan
 from controller.model.reasons import Why
 from controller.model.view import ClusterView
 from controller.pve.metered import Call, CallOutcome
 from controller.report.conditions import TYPES, ObjectStatus
 from controller.report.guests import GuestState, states
+from controller.report.maintenance import MaintenanceState
 from controller.specs import KINDS
 
 _Item = TypeVar("_Item")
@@ -36,10 +37,12 @@ def _section(first: Why, last: Why) -> tuple[Why, ...]:
 
 
 MOVES = _section(Why.NODE_MAINTENANCE, Why.RETURN_HOME)
-OBJECTIONS = tuple(
-    why for why in _section(Why.SLOT_TAKEN, Why.BUSY) if why not in (Why.CONNECTED, Why.QUORATE, Why.FRESH)
+_GOOD_NEWS = (Why.CONNECTED, Why.QUORATE, Why.FRESH)
+OBJECTIONS = (
+    *(why for why in _section(Why.SLOT_TAKEN, Why.BUSY) if why not in _GOOD_NEWS),
+    *(Why.HA_FENCING, Why.WITHDRAWN, Why.STORE_FAILED, Why.TOO_MANY_UNAVAILABLE),
 )
-"""Why a guest waits, is blocked, or a move or a call failed."""
+"""Why a guest waits or is blocked, and why a move or a call was refused or failed."""
 ARMING = (*_section(Why.UNREACHABLE, Why.BUSY), *_section(Why.ARMED, Why.TOO_MANY_UNAVAILABLE), Why.SUSPENDED)
 """Why Drover may or may not act in a cluster."""
 
@@ -53,15 +56,6 @@ class TickResult(StrEnum):
     LOOK_FAILED = "LookFailed"
     PLAN_DISCARDED = "PlanDiscarded"
     ERROR = "Error"
-
-
-class MaintenanceState(StrEnum):
-    """Where the maintenance of a node stands."""
-
-    DRAINING = "Draining"
-    BLOCKED = "Blocked"
-    DRAINED = "Drained"
-    CORDONED = "Cordoned"
 
 
 METHODS = ("GET", "POST", "PUT", "DELETE")
@@ -233,9 +227,11 @@ class Metrics:
 
     def _show_plan(self, cluster: ClusterName, plan: Plan | None, guests: Mapping[Vmid, GuestState]) -> None:
         self._one_of(self._guests, cluster, GuestState, _tally(guests.values()))
-        blocked = plan.blocked if plan is not None else ()
+        blocked, drains = (plan.blocked, plan.drains) if plan is not None else ((), ())
         self._one_of(self._guests_blocked, cluster, OBJECTIONS, _tally(item.why for item in blocked))
-        self._one_of(self._maintenance, cluster, MaintenanceState, _tally(_maintenance_states(plan)))
+        self._one_of(
+            self._maintenance, cluster, MaintenanceState, _tally(MaintenanceState.of(drain) for drain in drains)
+        )
 
     def _show_conditions(self, cluster: ClusterName, statuses: Mapping[ObjectRef, ObjectStatus]) -> None:
         counts = _tally(
@@ -279,16 +275,6 @@ def _tick_result(view: ClusterView) -> TickResult:
     if not view.connected.ok:
         return TickResult.LOOK_FAILED
     return TickResult.PLAN_DISCARDED if view.armed.why in _DISCARDED else TickResult.SUCCESS
-
-
-def _maintenance_states(plan: Plan | None) -> Iterable[MaintenanceState]:
-    for drain in plan.drains if plan is not None else ():
-        if drain.mode is DrainMode.CORDON:
-            yield MaintenanceState.CORDONED
-        elif drain.drained:
-            yield MaintenanceState.DRAINED
-        else:
-            yield MaintenanceState.BLOCKED if drain.blocked else MaintenanceState.DRAINING
 
 
 def _tally(items: Iterable[_Item]) -> dict[_Item, int]:

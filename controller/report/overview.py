@@ -12,9 +12,10 @@ from controller.model.errors import DroverError
 from controller.model.event import Event, EventType
 from controller.model.ids import ClusterName, NodeName, ObjectRef, Vmid
 from controller.model.observed import Guest, Node, NodeState, Observed
-from controller.model.plan import Drain, DrainMode
+from controller.model.plan import Drain
 from controller.report.board import Board, Published
 from controller.report.guests import GuestState, Verdict, verdicts
+from controller.report.maintenance import MaintenanceState
 from controller.report.statement import ObjectStatus
 from controller.report.units import timestamp
 
@@ -230,18 +231,10 @@ def _node(node: Node, guests: Sequence[Guest], maintenance: str) -> NodeLine:
 def _drain(drain: Drain, status: ObjectStatus | None) -> DrainLine:
     percent = status.fields.get("progressPercent", 0) if status is not None else 0
     condition = status.condition("Drained") if status is not None else None
-    if drain.mode is DrainMode.CORDON:
-        state = "Cordoned"
-    elif drain.drained:
-        state = "Drained"
-    elif drain.hold is not None:
-        state = "Held"
-    else:
-        state = "Blocked" if drain.blocked else "Draining"
     return DrainLine(
         name=drain.ref.name,
         node=drain.node,
-        state=state,
+        state=MaintenanceState.of(drain),
         percent=percent if isinstance(percent, int) else 0,
         message=condition.message if condition is not None else drain.message,
         reason=drain.reason,

@@ -29,6 +29,7 @@ white-space:nowrap}
 .good{color:var(--good)}.busy{color:var(--busy)}.warn{color:var(--warn)}.bad{color:var(--bad)}
 .bar{height:8px;border-radius:4px;background:var(--line);overflow:hidden;min-width:120px;margin-top:6px}
 .bar i{display:block;height:100%;background:var(--busy)}.bar i.good{background:var(--good)}.bar i.warn{background:var(--warn)}
+.bar i.bad{background:var(--bad)}section>h3:first-child{margin-top:0}
 .scroll{overflow-x:auto}.notice{border-left:4px solid var(--bad)}
 """
 
