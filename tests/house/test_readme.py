@@ -1,0 +1,176 @@
+"""The README and the pages beside it tell the truth: their commands run, their examples are valid, their words exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from controller.cli import main
+from controller.model.reasons import Why
+from controller.report.conditions import TYPES
+from controller.report.metrics import Metrics
+from controller.settings import SettingsError, load
+from controller.simulator import seed
+from controller.sources import validate
+from controller.specs import KINDS
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = [
+    README,
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "deploy").rglob("*.yaml")),
+]
+NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
+
+
+def blocks(file: Path, language: str) -> list[str]:
+    """The examples of one language in a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", file.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def manifests() -> list[str]:
+    return [text for text in blocks(README, "yaml") if "apiVersion: drover.dev" in text]
+
+
+def drover(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "controller", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL)
+
+
+def verbs() -> set[str]:
+    assert isinstance(main, click.Group)
+    return set(main.commands)
+
+
+def test_nothing_is_left_to_be_filled_in() -> None:
+    assert not re.search(r"@@|TODO|FIXME|TBD", README.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_command_that_is_named_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    spoken = re.findall(r"(?:`|: |\()drover ([a-z]+)", text)
+    typed = re.findall(r"^(?:\$ )?drover ([a-z]+)", "\n".join(blocks(page, "(?:sh|console)")), re.MULTILINE)
+    assert set(spoken + typed) <= verbs()
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    named = re.findall(r"make ([a-z]+)", "\n".join(blocks(README, "sh")))
+    assert {"demo", "test", "check"} <= set(named) <= set(targets)
+
+
+@pytest.mark.parametrize("example", range(len(manifests())))
+def test_the_manifests_pass_drover_validate(tmp_path: Path, example: int) -> None:
+    (tmp_path / "all.yaml").write_text(manifests()[0])
+    if example:  # the first one is a folder's worth, the others change an object of it
+        objects = [*yaml.safe_load_all(manifests()[0]), *yaml.safe_load_all(manifests()[example])]
+        last = {(one["kind"], one["metadata"]["name"]): one for one in objects}
+        (tmp_path / "all.yaml").write_text(yaml.safe_dump_all(last.values()))
+    done = drover("validate", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_validate_refuses_a_folder_with_a_mistake_and_says_where(tmp_path: Path) -> None:
+    (tmp_path / "all.yaml").write_text(manifests()[0].replace("mode: Plan", "mode: Plann"))
+    done = drover("validate", str(tmp_path))
+    assert done.returncode == 1
+    assert re.search(r"all\.yaml:\d+:\d+: spec\.mode: .*Observe, Plan, Enforce", done.stdout + done.stderr)
+
+
+@pytest.mark.parametrize("folder", sorted(path.name for path in (ROOT / "manifests").iterdir() if path.is_dir()))
+def test_the_manifests_to_start_from_are_valid(folder: str) -> None:
+    report = validate(ROOT / "manifests" / folder)
+    assert not report.problems
+
+
+@pytest.mark.parametrize("command", [("version",), ("rights",), ("--help",), ("plan", "--help"), ("demo", "--help")])
+def test_commands_that_need_no_cluster_run(command: tuple[str, ...]) -> None:
+    done = drover(*command)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_the_kinds_in_the_table_are_the_kinds() -> None:
+    _, _, section = README.read_text(encoding="utf-8").partition("## What this version acts upon")
+    rows = re.findall(r"^\| ([A-Z]\w+) \| [^a-z]*", section.partition("\n## ")[0], re.MULTILINE)
+    assert [row for row in rows if row != "Kind"] == list(KINDS)
+
+
+def test_the_rooms_of_the_picture_exist() -> None:
+    named = re.findall(r"`(controller/[\w./]+)`", README.read_text(encoding="utf-8"))
+    assert len(named) > 10
+    assert all((ROOT / name).exists() for name in named)
+
+
+# docs/settings.md
+
+
+def known_settings(folder: Path, table: str, within: str) -> set[str]:
+    """What Drover says is known in a table when it is given something unknown."""
+    file = folder / "drover.toml"
+    head = f"[{table}]\n" if table else ""
+    file.write_text(within.replace(head, f"{head}no-such-setting = 1\n") if head else f"no-such-setting = 1\n{within}")
+    with pytest.raises(SettingsError) as caught:
+        load(file, {})
+    return set(str(caught.value).partition("known here: ")[2].split(", "))
+
+
+def test_the_settings_example_is_whole_and_valid(tmp_path: Path) -> None:
+    [example] = blocks(ROOT / "docs/settings.md", "toml")
+    (tmp_path / "pve-token").write_text("secret")
+    (tmp_path / "drover.toml").write_text(example)
+    settings = load(tmp_path / "drover.toml", {})
+    assert settings.credentials["home"].secret.reveal() == "secret"
+    for table in ("", "http", "log", "loop"):
+        for key in known_settings(tmp_path, table, example):
+            assert re.search(rf"^(\[?{key}[.\] ])", example, re.MULTILINE), f"{table}.{key} is not in docs/settings.md"
+
+
+def test_the_settings_of_the_readme_are_valid(tmp_path: Path) -> None:
+    [example] = blocks(README, "toml")
+    (tmp_path / "pve-token").write_text("secret")
+    (tmp_path / "drover.toml").write_text(example)
+    assert load(tmp_path / "drover.toml", {}).credentials["home"].token_id == "drover@pve!main"
+
+
+def test_every_variable_that_wins_over_the_file_is_named() -> None:
+    read = set(re.findall(r"DROVER_[A-Z]+", (ROOT / "controller/settings.py").read_text(encoding="utf-8")))
+    assert read == set(re.findall(r"DROVER_[A-Z]+", (ROOT / "docs/settings.md").read_text(encoding="utf-8")))
+
+
+# docs/simulator.md
+
+
+def test_the_cluster_file_is_valid() -> None:
+    [example] = blocks(ROOT / "docs/simulator.md", "yaml")
+    assert seed.load(example).guests
+
+
+# Words
+
+
+def words() -> set[str]:
+    """Every CamelCase word that Drover itself says somewhere."""
+    return {*Why, *KINDS, *(type_ for types in TYPES.values() for type_ in types)}
+
+
+@pytest.mark.parametrize("page", ["docs/operations.md", "docs/settings.md"])
+def test_every_reason_and_condition_that_is_named_exists(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z]+[a-z]*)*)(?:=\w+)?`", text)) - {"Monospace", "Host"}
+    assert named
+    assert named <= words()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_metric_that_is_named_exists(page: Path) -> None:
+    metrics = Metrics().registry
+    known = {f"{family.name}_total" if family.type == "counter" else family.name for family in metrics.collect()}
+    assert set(re.findall(r"\bdrover_[a-z_]+", page.read_text(encoding="utf-8"))) <= known
