@@ -21,18 +21,21 @@ PASSING = frozenset(
         Why.GUEST_MOVED,
         Why.GUEST_MOVING,
         Why.HA_FENCING,
+        Why.HA_MANAGED,
         Why.HA_UNSETTLED,
         Why.IDENTITY_CHANGED,
+        Why.IS_TEMPLATE,
         Why.NODE_OFFLINE,
+        Why.NODE_UNREACHABLE,
         Why.NOT_OBSERVED_YET,
         Why.NO_QUORUM,
         Why.SLOT_TAKEN,
         Why.STALE,
-        Why.NODE_UNREACHABLE,
         Why.STATE_CHANGED,
-        Why.TARGET_FULL,
+        Why.STORE_FAILED,
         Why.TARGET_IN_MAINTENANCE,
         Why.TARGET_OFFLINE,
+        Why.UNMANAGED,
         Why.WAITING_FOR_ROOM,
         Why.WITHDRAWN,
     }
@@ -52,13 +55,6 @@ def after_failure(
     # The exponent is bounded: a float overflows at 1024 doublings.
     delay = retry.backoff_seconds * retry.backoff_factor ** min(failures - 1, 100)
     return Backoff(identity, failures, now + min(delay, retry.max_backoff_seconds), why, message, under)
-
-
-def after_objection(identity: GuestIdentity, *, why: Why, message: str, now: float, under: str) -> Backoff | None:
-    """What to remember of a refusal by the second look: a while to show it as blocked, or nothing when it passes by itself."""
-    if why in PASSING:
-        return None
-    return Backoff(identity, 0, now + LOOK_AGAIN_SECONDS, why, message, under)
 
 
 def mark(cause: ObjectRef, policy: str, specs: Specs) -> str:

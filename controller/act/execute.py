@@ -12,7 +12,7 @@ from controller.act.inflight import HA_REQUEST
 from controller.clock import Clock
 from controller.decide import preflight
 from controller.model.errors import Ambiguous, Denied, DroverError, Rejected, Retry
-from controller.model.ids import Upid
+from controller.model.ids import GuestIdentity, Upid
 from controller.model.memory import Backoff, Flight, FlightPhase, Origin
 from controller.model.observed import Fresh, Observed, Power, Task
 from controller.model.outcome import Outcome, Result
@@ -96,15 +96,15 @@ class _Starter:
         if objections:
             return self._refused(move, objections)
         move = preflight.refine(move, look.fresh)
-        flight = self._flight(move, look)
         before = self.store.memory()
         try:
-            flight = self.store.begin_flight(flight, origin=self._origin(move))
+            flight = self.store.begin_flight(self._flight(move, look), origin=self._origin(move, look))
         except DroverError as error:
-            return self._refused(move, [Finding(False, error.why, error.message)])
+            return self._refused(move, [_objection(error.why, error.message)])
+        running = look.fresh.guest is not None and look.fresh.guest.power.holds_memory
         try:
             upid = await self.client.migrate(
-                move.source, move.kind, move.vmid, move.target, move.options, running=flight.was_running
+                move.source, move.kind, move.vmid, move.target, move.options, running=running
             )
         except Ambiguous as error:
             text = f"the request to move {move.name} was sent, but {error.message}; Drover observes what became of it"
@@ -113,27 +113,28 @@ class _Starter:
             return self._never_started(move, flight, error, before.origins.get(move.vmid))
         return self._started(move, flight, upid)
 
-    def _objections(self, move: Move, look: _Look) -> list[Finding]:
+    def _objections(self, move: Move, look: _Look) -> list[preflight.Finding]:
         """Everything that speaks against starting the move now; the first one is the reason."""
         failure = self.store.failure()
         if failure:
-            return [Finding(False, Why.STORE_FAILED, failure)]
+            return [_objection(Why.STORE_FAILED, failure)]
         if (withdrawn := self.still_wanted(move)) is not None:
-            return [withdrawn]
+            return [_objection(withdrawn.why, withdrawn.message)]
         memory = self.store.memory()
         if move.vmid in memory.flights:
-            return [Finding(False, Why.NOT_OBSERVED_YET, "a move of it has begun and its end is not observed yet")]
+            return [_objection(Why.NOT_OBSERVED_YET, "a move of it has begun and its end is not observed yet")]
         moving = [task for task in look.tasks if task.running and task.migrates]
         if moving:
-            return [Finding(False, Why.GUEST_MOVING, f"{moving[0].user} is moving it: {moving[0].upid}")]
-        return list(preflight.objections(move, look.fresh, self.specs, self.seen, memory))
+            return [_objection(Why.GUEST_MOVING, f"{moving[0].user} is moving it: {moving[0].upid}")]
+        found = preflight.findings(move, look.fresh, self.specs, self.seen, memory)
+        return [each for each in found if each.level is preflight.Level.FAIL]
 
     def _flight(self, move: Move, look: _Look) -> Flight:
         guest = look.fresh.guest
         assert guest is not None, "preflight lets nothing pass that is not there"
         return Flight(
             id=0,
-            identity=move.identity,
+            identity=_born(move, look),
             name=move.name,
             source=move.source,
             target=move.target,
@@ -148,10 +149,10 @@ class _Starter:
             tasks_before=frozenset(task.upid for task in look.tasks),
         )
 
-    def _origin(self, move: Move) -> Origin | None:
+    def _origin(self, move: Move, look: _Look) -> Origin | None:
         if not move.returns:
             return None
-        return Origin(move.identity, move.source, move.cause, since=self.clock.wall(), expected=move.source)
+        return Origin(_born(move, look), move.source, move.cause, since=self.clock.wall(), expected=move.source)
 
     def _started(self, move: Move, flight: Flight, upid: Upid) -> Outcome:
         warning = ""
@@ -163,12 +164,10 @@ class _Starter:
 
     def _never_started(self, move: Move, flight: Flight, error: DroverError, origin: Origin | None) -> Outcome:
         """PVE's answer says that there is no task: the intent goes, and the origin that came with it."""
-        before = self.store.memory().backoffs.get(move.vmid)
-        if isinstance(error, Denied | Rejected):
-            why, held = error.why, self._failed(move, before, error)
-        else:
-            # Nothing arrived (Retry), or what is in the way passes by itself: no failure of the guest.
-            why, held = (Why.NOT_SUBMITTED if isinstance(error, Retry) else error.why), before
+        held = self.store.memory().backoffs.get(move.vmid)
+        why = Why.NOT_SUBMITTED if isinstance(error, Retry) else error.why
+        if isinstance(error, Denied | Rejected):  # all else passes by itself and is no failure of the guest
+            held = self._failed(move, held, error)
         outcome = self._outcome(
             move, Result.REFUSED, why, f"PVE did not start the move of {move.name}: {error.message}"
         )
@@ -194,25 +193,20 @@ class _Starter:
     def _refused_by_error(self, move: Move, error: DroverError) -> Outcome:
         """The look itself failed; what PVE denies or rejects is not asked again every tick."""
         if isinstance(error, Denied | Rejected):
-            return self._refused(move, [Finding(False, error.why, error.message)])
+            return self._refused(move, [_objection(error.why, error.message)])
         return self._outcome(move, Result.REFUSED, error.why, error.message)
 
-    def _refused(self, move: Move, objections: Sequence[Finding]) -> Outcome:
+    def _refused(self, move: Move, objections: Sequence[preflight.Finding]) -> Outcome:
         """Nothing was written or called for the move. What waiting does not remove is remembered for a while."""
         text = "; ".join(objection.message for objection in objections)
         outcome = self._outcome(move, Result.REFUSED, objections[0].why, text)
-        lasting = next((each for each in objections if each.why not in backoff.PASSING), None)
-        held = lasting and backoff.after_objection(
-            move.identity,
-            why=lasting.why,
-            message=text,
-            now=self.clock.wall(),
-            under=backoff.mark(move.cause, move.options.policy, self.specs),
-        )
-        if held is None:
+        lasting = next((each for each in objections if not each.busy and each.why not in backoff.PASSING), None)
+        if lasting is None:
             return outcome
+        under = backoff.mark(move.cause, move.options.policy, self.specs)
+        until = self.clock.wall() + backoff.LOOK_AGAIN_SECONDS
         try:
-            self.store.back_off(held)
+            self.store.back_off(Backoff(move.identity, 0, until, lasting.why, text, under))
         except DroverError as failed:
             return replace(outcome, warning=failed.message)
         return outcome
@@ -230,3 +224,12 @@ class _Starter:
             message=message,
             at=self.clock.wall(),
         )
+
+
+def _born(move: Move, look: _Look) -> GuestIdentity:
+    """Who the guest is, with its birth: the plan may have been made before its config was ever read."""
+    return look.fresh.config.identity if look.fresh.config is not None else move.identity
+
+
+def _objection(why: Why, message: str) -> preflight.Finding:
+    return preflight.Finding(preflight.Level.FAIL, why, message, why.remedy)

@@ -20,7 +20,7 @@ from controller.model.outcome import Outcome, Progress, Result
 from controller.model.reasons import Why
 from controller.pve import tasklog
 from controller.pve import upid as upids
-from controller.pve.client import PveClient
+from controller.pve.client import LOG_PAGE, PveClient
 from controller.report.store import Store
 from controller.specs import Specs
 
@@ -178,9 +178,9 @@ class _Look:
         """The log to its end: it names the cause of a failure and the downtime of a success. As far as it can be read."""
         try:
             for _ in range(_LOG_PAGES):
-                lines, after = await self.client.task_log(upid, progress.lines)
+                lines, _ = await self.client.task_log(upid, progress.lines)
                 progress = tasklog.follow(progress, lines)
-                if not lines or after <= progress.lines - len(lines):
+                if len(lines) < LOG_PAGE:
                     break
         except DroverError:
             pass  # the log explains; it decides nothing

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from controller.act import backoff
-from controller.act.backoff import after_failure, after_objection, mark, outdated, retry_of
+from controller.act.backoff import after_failure, mark, outdated, retry_of
 from controller.model.ids import GuestIdentity, GuestKind, ObjectRef, Vmid
 from controller.model.memory import Backoff, Memory
 from controller.model.reasons import Why
@@ -55,25 +54,6 @@ def test_very_many_failures_do_not_overflow() -> None:
 def test_failures_count_for_one_guest_under_one_spec(before: Backoff | None, failures: int) -> None:
     after = after_failure(WEB, before, Retry(), why=Why.MIGRATION_FAILED, message="m", now=0.0, under="x@1")
     assert after.failures == failures
-
-
-@pytest.mark.parametrize(
-    ("why", "held"),
-    [
-        (Why.LOCAL_MEDIA, True),
-        (Why.NOT_ALLOWED_BY_PVE, True),
-        (Why.PERMISSION_MISSING, True),
-        (Why.GUEST_LOCKED, False),
-        (Why.GUEST_MOVED, False),
-        (Why.NO_QUORUM, False),
-        (Why.TARGET_OFFLINE, False),
-    ],
-)
-def test_an_objection_is_remembered_only_when_waiting_does_not_remove_it(why: Why, held: bool) -> None:
-    after = after_objection(WEB, why=why, message="m", now=1000.0, under="x@1")
-    assert (after is not None) == held
-    if after is not None:
-        assert (after.failures, after.until) == (0, 1000.0 + backoff.LOOK_AGAIN_SECONDS)
 
 
 def policy(generation: int = 1, limit: int = 5) -> MigrationPolicy:
