@@ -100,7 +100,7 @@ class _Starter:
         try:
             flight = self.store.begin_flight(self._flight(move, look), origin=self._origin(move, look))
         except DroverError as error:
-            return self._refused(move, [_objection(error.why, error.message)])
+            return self._refused(move, [Finding(False, error.why, error.message)])
         running = look.fresh.guest is not None and look.fresh.guest.power.holds_memory
         try:
             upid = await self.client.migrate(
@@ -113,21 +113,20 @@ class _Starter:
             return self._never_started(move, flight, error, before.origins.get(move.vmid))
         return self._started(move, flight, upid)
 
-    def _objections(self, move: Move, look: _Look) -> list[preflight.Finding]:
+    def _objections(self, move: Move, look: _Look) -> Sequence[Finding]:
         """Everything that speaks against starting the move now; the first one is the reason."""
         failure = self.store.failure()
         if failure:
-            return [_objection(Why.STORE_FAILED, failure)]
+            return [Finding(False, Why.STORE_FAILED, failure)]
         if (withdrawn := self.still_wanted(move)) is not None:
-            return [_objection(withdrawn.why, withdrawn.message)]
+            return [withdrawn]
         memory = self.store.memory()
         if move.vmid in memory.flights:
-            return [_objection(Why.NOT_OBSERVED_YET, "a move of it has begun and its end is not observed yet")]
+            return [Finding(False, Why.NOT_OBSERVED_YET, "a move of it has begun and its end is not observed yet")]
         moving = [task for task in look.tasks if task.running and task.migrates]
         if moving:
-            return [_objection(Why.GUEST_MOVING, f"{moving[0].user} is moving it: {moving[0].upid}")]
-        found = preflight.findings(move, look.fresh, self.specs, self.seen, memory)
-        return [each for each in found if each.level is preflight.Level.FAIL]
+            return [Finding(False, Why.GUEST_MOVING, f"{moving[0].user} is moving it: {moving[0].upid}")]
+        return preflight.objections(move, look.fresh, self.specs, self.seen, memory)
 
     def _flight(self, move: Move, look: _Look) -> Flight:
         guest = look.fresh.guest
@@ -193,14 +192,14 @@ class _Starter:
     def _refused_by_error(self, move: Move, error: DroverError) -> Outcome:
         """The look itself failed; what PVE denies or rejects is not asked again every tick."""
         if isinstance(error, Denied | Rejected):
-            return self._refused(move, [_objection(error.why, error.message)])
+            return self._refused(move, [Finding(False, error.why, error.message)])
         return self._outcome(move, Result.REFUSED, error.why, error.message)
 
-    def _refused(self, move: Move, objections: Sequence[preflight.Finding]) -> Outcome:
+    def _refused(self, move: Move, objections: Sequence[Finding]) -> Outcome:
         """Nothing was written or called for the move. What waiting does not remove is remembered for a while."""
         text = "; ".join(objection.message for objection in objections)
         outcome = self._outcome(move, Result.REFUSED, objections[0].why, text)
-        lasting = next((each for each in objections if not each.busy and each.why not in backoff.PASSING), None)
+        lasting = next((each for each in objections if each.why not in backoff.PASSING), None)
         if lasting is None:
             return outcome
         under = backoff.mark(move.cause, move.options.policy, self.specs)
@@ -229,7 +228,3 @@ class _Starter:
 def _born(move: Move, look: _Look) -> GuestIdentity:
     """Who the guest is, with its birth: the plan may have been made before its config was ever read."""
     return look.fresh.config.identity if look.fresh.config is not None else move.identity
-
-
-def _objection(why: Why, message: str) -> preflight.Finding:
-    return preflight.Finding(preflight.Level.FAIL, why, message, why.remedy)
