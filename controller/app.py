@@ -13,7 +13,7 @@ import structlog
 
 from controller.clock import Clock, SystemClock
 from controller.decide import decide
-from controller.loop.cluster_loop import Wiring
+from controller.loop.cluster_loop import Connection, Wiring
 from controller.loop.daemon import Daemon
 from controller.loop.planner import ThreadPlanner
 from controller.loop.publish import Listener, Publisher
@@ -27,7 +27,6 @@ from controller.observe.cluster import Observer
 from controller.pve.client import PveClient
 from controller.pve.metered import Call, Metered
 from controller.pve.proxmoxer_transport import ProxmoxerTransport, TlsOptions, TokenAuth
-from controller.pve.transport import Transport
 from controller.report import control, http
 from controller.report.board import Board
 from controller.report.metrics import Metrics
@@ -68,7 +67,7 @@ async def serve(
     publisher = Publisher(board, metrics, clock, listeners)
     wiring = Wiring(
         clock=clock,
-        connect=lambda spec: connect(spec, settings, metrics.count_call(ClusterName(spec.metadata.name)), clock),
+        connect=lambda spec: connect(spec, settings, clock, _counter(metrics, spec)),
         planner=lambda: ThreadPlanner(settings.loop.planner_seconds),
         publisher=publisher,
         open_store=lambda name: Store.open(settings.state_directory, name),
@@ -101,7 +100,9 @@ def remembered(state_directory: Path) -> Held:
     return Held.from_json(sources[-1]) if sources else Held.empty()
 
 
-def connect(spec: PveCluster, settings: Settings, on_call: Callable[[Call], None], clock: Clock) -> Transport:
+def connect(
+    spec: PveCluster, settings: Settings, clock: Clock, on_call: Callable[[Call], None] = lambda _: None
+) -> Connection:
     """A counted connection to the cluster of `spec`. Raises DroverError(NO_CREDENTIALS)."""
     credential = credential_for(spec, settings.credentials)
     tls = spec.spec.tls
@@ -114,7 +115,12 @@ def connect(spec: PveCluster, settings: Settings, on_call: Callable[[Call], None
             insecure=tls.insecure_skip_verify,
         ),
     )
-    return Metered(transport, on_call, monotonic=clock.monotonic)
+    return Connection(Metered(transport, on_call, monotonic=clock.monotonic), transport.close)
+
+
+def _counter(metrics: Metrics, spec: PveCluster) -> Callable[[Call], None]:
+    name = ClusterName(spec.metadata.name)
+    return lambda call: metrics.api_request(name, call.method, call.status)
 
 
 def credential_for(spec: PveCluster, credentials: Mapping[str, Credential]) -> Credential:
@@ -160,9 +166,12 @@ def plan_once(settings: Settings, path: Path | None = None, cluster: str | None 
 async def _plan(settings: Settings, held: Held, name: ClusterName) -> PlanResult:
     specs, clock = held.specs.for_cluster(name), SystemClock()
     try:
-        transport = connect(specs.clusters[name], settings, lambda _: None, clock)
-        seen = await Observer(PveClient(transport), cluster=name, clock=clock).look()
+        connection = connect(specs.clusters[name], settings, clock)
+        try:
+            seen = await Observer(PveClient(connection.transport), cluster=name, clock=clock).look()
+        finally:
+            connection.close()
+        memory = read_memory(settings.state_directory, name) or Memory()
     except DroverError as error:
         return PlanResult(name, specs, held.problems, None, None, error)
-    memory = read_memory(settings.state_directory, name) or Memory()
     return PlanResult(name, specs, held.problems, seen, decide(specs, seen, memory), None)

@@ -31,11 +31,19 @@ TAKE_OVER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
+class Connection:
+    """A transport, and how to let go of its threads and sockets."""
+
+    transport: Transport
+    close: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
 class Wiring:
     """What every cluster's loop is given by `app` (or by `rehearse`, on virtual time)."""
 
     clock: Clock
-    connect: Callable[[PveCluster], Transport]  # raises DroverError: no such credential, bound to other endpoints
+    connect: Callable[[PveCluster], Connection]  # raises DroverError: no such credential, bound to other endpoints
     planner: Callable[[], Planner]
     publisher: Publisher
     open_store: Callable[[ClusterName], Store]  # raises DroverError: another process holds it, the disk refuses
@@ -48,6 +56,7 @@ class ClusterLoop:
     def __init__(self, name: ClusterName, held: Held, wiring: Wiring) -> None:
         self._name = name
         self._held = held
+        self._planned_on = held
         self._wiring = wiring
         self._wake = asyncio.Event()
         self._log = structlog.get_logger().bind(cluster=name)
@@ -84,26 +93,33 @@ class ClusterLoop:
         """Tick with one connection until the settings that make it change."""
         spec = self._spec()
         try:
-            transport = self._wiring.connect(spec)
+            connection = self._wiring.connect(spec)
         except DroverError as error:
             broken = Finding(False, error.why, error.message)
             self._show(replace(self._view, connected=broken, armed=broken), store)
             await self._wait(self._wiring.interval_seconds)
             return
+        try:
+            parts = self._parts(connection.transport, store)
+            while _settings(self._spec()) == _settings(spec):
+                self._planned_on = self._held
+                view = await tick(parts, self._held.specs.for_cluster(self._name), self._view)
+                self._show(view, store)
+                await self._follow_until_next_look(parts)
+        finally:
+            connection.close()
+
+    def _parts(self, transport: Transport, store: Store) -> Parts:
         client = PveClient(transport)
-        parts = Parts(
+        return Parts(
             name=self._name,
             client=client,
             observer=Observer(client, cluster=self._name, clock=self._wiring.clock),
             store=store,
             planner=self._wiring.planner(),
             clock=self._wiring.clock,
+            superseded=self._superseded,
         )
-        connection = _connection(spec)
-        while _connection(self._spec()) == connection:
-            view = await tick(parts, self._held.specs.for_cluster(self._name), self._view)
-            self._show(view, store)
-            await self._follow_until_next_look(parts)
 
     async def _follow_until_next_look(self, parts: Parts) -> None:
         """Wait for a wake-up or the next look; while moves are under way ask their tasks how far they are."""
@@ -137,6 +153,12 @@ class ClusterLoop:
             woken.cancel()
             timer.cancel()
 
+    def _superseded(self) -> Finding | None:
+        """An intent that is withdrawn while a tick starts moves stops the rest of them at once."""
+        if self._held is self._planned_on:
+            return None
+        return Finding(False, Why.WITHDRAWN, "the manifests have changed since the plan was made")
+
     def _spec(self) -> PveCluster:
         return self._held.specs.clusters[self._name]
 
@@ -145,6 +167,6 @@ class ClusterLoop:
         self._wiring.publisher.publish(view, self._held, store)
 
 
-def _connection(spec: PveCluster) -> object:
+def _settings(spec: PveCluster) -> object:
     """What a connection is made from; when it changes a new one is made."""
     return (spec.spec.endpoints, spec.spec.auth, spec.spec.tls)

@@ -51,7 +51,7 @@ class Daemon:
             snapshot = await self._source.read()
         except Exception:  # a source that fails in an unforeseen way leaves the last good specs in force
             self._log.exception("source failed", source=self._source.name)
-            self._wiring.publisher.source_failed()
+            self._wiring.publisher.source(self._held, complete=False)
             return
         self._take(merge(self._held, snapshot), complete=snapshot.complete)
 

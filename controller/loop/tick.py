@@ -3,15 +3,15 @@
 Called by `loop.daemon`, by nobody else. Nothing waits in here for a migration: it is started, and seen again at a later tick.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from controller.act import execute, guardrails, inflight
+from controller.act import backoff, execute, guardrails, inflight
 from controller.clock import Clock
 from controller.loop.planner import Planner
 from controller.model.errors import DroverError
 from controller.model.ids import ClusterName
 from controller.model.observed import Observed
-from controller.model.outcome import Outcome
 from controller.model.plan import Plan
 from controller.model.reasons import Why
 from controller.model.view import ClusterView, Finding
@@ -31,6 +31,7 @@ class Parts:
     store: Store
     planner: Planner
     clock: Clock
+    superseded: Callable[[], Finding | None]  # why a plan made from the specs of this tick is out of date by now
 
 
 async def tick(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
@@ -43,16 +44,23 @@ async def tick(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
 async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
     cluster = specs.clusters[parts.name]
     try:
-        seen, ended = await _look_and_settle(parts)
+        seen = await parts.observer.look()
+        _refuse_another_cluster(parts.store, seen)
+        ended = await inflight.settle(
+            parts.store, parts.client, seen, specs=specs, clock=parts.clock, progress=last.progress
+        )
+        if ended:  # nobody plans on a look that is older than the news
+            seen = await parts.observer.look()
     except DroverError as error:
         return _blind(parts, cluster, last, error)
     view = ClusterView(
         cluster=parts.name,
         at=seen.at,
         connected=Finding(True, Why.CONNECTED, "the API answers"),
-        armed=guardrails.armed(cluster, seen, age_seconds=0.0),
+        armed=guardrails.armed(cluster, seen, age_seconds=0.0, store_failure=parts.store.failure()),
         seen=seen,
         memory=parts.store.memory(),
+        progress={vmid: progress for vmid, progress in last.progress.items() if vmid in parts.store.memory().flights},
         outcomes=ended,
         missing_rights=parts.observer.missing_rights,
         insecure=cluster.spec.tls.insecure_skip_verify,
@@ -60,19 +68,12 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
     if view.armed.why is Why.MODE_OBSERVE:
         return view
     try:
+        parts.store.clear_backoff(backoff.outdated(view.memory, specs))
         plan = await parts.planner(specs, seen, parts.store.memory())
         parts.store.forget_origins(plan.forget_origins)
     except DroverError as error:
-        return replace(view, armed=Finding(False, error.why, error.message))
-    return await _act(parts, specs, replace(view, plan=plan), plan)
-
-
-async def _look_and_settle(parts: Parts) -> tuple[Observed, tuple[Outcome, ...]]:
-    """A look in which nothing has just ended: when a move did, the cluster is looked at again before anybody plans on it."""
-    seen = await parts.observer.look()
-    _refuse_another_cluster(parts.store, seen)
-    ended = await inflight.settle(parts.store, parts.client, seen, clock=parts.clock)
-    return (await parts.observer.look() if ended else seen), ended
+        return replace(view, armed=Finding(False, error.why, error.message), plan=last.plan)
+    return await _act(parts, specs, replace(view, plan=plan, memory=parts.store.memory()), plan)
 
 
 def _refuse_another_cluster(store: Store, seen: Observed) -> None:
@@ -90,9 +91,9 @@ def _refuse_another_cluster(store: Store, seen: Observed) -> None:
 async def _act(parts: Parts, specs: Specs, view: ClusterView, plan: Plan) -> ClusterView:
     if plan.unsafe:
         armed = Finding(False, Why.PLAN_UNSAFE, "; ".join(plan.unsafe))
-        return replace(view, armed=armed, memory=parts.store.memory())
+        return replace(view, armed=armed)
     if not view.armed.ok or not plan.moves:
-        return replace(view, memory=parts.store.memory())
+        return view
     assert view.seen is not None
     started = await execute.execute(
         plan.moves,
@@ -102,6 +103,7 @@ async def _act(parts: Parts, specs: Specs, view: ClusterView, plan: Plan) -> Clu
         client=parts.client,
         observer=parts.observer,
         clock=parts.clock,
+        still_wanted=lambda _: parts.superseded(),
     )
     return replace(view, memory=parts.store.memory(), outcomes=view.outcomes + started)
 
@@ -111,7 +113,7 @@ def _blind(parts: Parts, cluster: PveCluster, last: ClusterView, error: DroverEr
     age = parts.clock.wall() - last.seen.at if last.seen is not None else 0.0
     armed = Finding(False, error.why, error.message)
     if last.seen is not None:
-        verdict = guardrails.armed(cluster, last.seen, age_seconds=age)
+        verdict = guardrails.armed(cluster, last.seen, age_seconds=age, store_failure=parts.store.failure())
         armed = armed if verdict.ok else verdict
     return replace(
         last,

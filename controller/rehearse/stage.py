@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from controller.loop.cluster_loop import Wiring
+from controller.loop.cluster_loop import Connection, Wiring
 from controller.loop.daemon import Daemon
 from controller.loop.planner import plan_inline
 from controller.loop.publish import Listener, Publisher
@@ -37,7 +37,7 @@ class StageSource:
     name = "stage"
 
     def __init__(self, folder: Path, clock: VirtualClock) -> None:
-        self._source = FolderSource(folder)
+        self._source = FolderSource(folder, watch=False, in_thread=False)
         self._clock = clock
         self._changed = asyncio.Event()
 
@@ -118,5 +118,5 @@ class Stage:
         await asyncio.wait({self._task})
         self._task = None
 
-    def _connect(self, spec: PveCluster) -> Transport:  # noqa: ARG002 - the stage has one cluster
-        return Metered(self._wrap(self.transport()), self.calls.append, monotonic=self.clock.monotonic)
+    def _connect(self, spec: PveCluster) -> Connection:  # noqa: ARG002 - the stage has one cluster
+        return Connection(Metered(self._wrap(self.transport()), self.calls.append, monotonic=self.clock.monotonic))
