@@ -1,6 +1,7 @@
 """Rules of the house that no linter knows: who may tell the time, print, swallow exceptions, read PVE's texts, forget types."""
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -87,6 +88,13 @@ def matches_sentences(module: ast.Module) -> Iterator[ast.AST]:
                 yield node
 
 
+def asks_whether_it_is_real(module: ast.Module) -> Iterator[ast.AST]:
+    for node in ast.walk(module):
+        names = [getattr(node, attribute, None) for attribute in ("id", "attr", "arg")]
+        if any(isinstance(name, str) and re.search("dry_?run|simulated|is_fake", name.lower()) for name in names):
+            yield node
+
+
 def everywhere_but(*rooms: str) -> list[Path]:
     return [file for file in FILES if not file.relative_to(ROOT / "controller").as_posix().startswith(rooms)]
 
@@ -103,6 +111,10 @@ RULES: dict[str, tuple[Callable[[ast.Module], Iterator[ast.AST]], list[Path]]] =
         matches_sentences,
         everywhere_but("pve/errors.py", "pve/tasklog.py", "simulator/"),
     ),
+    "nobody asks whether the cluster is real": (
+        asks_whether_it_is_real,
+        everywhere_but("simulator/", "rehearse/", "cli"),
+    ),
 }
 PLANTED = {
     "only the clock tells the time and sleeps": [
@@ -114,6 +126,7 @@ PLANTED = {
         "with contextlib.suppress(Exception): pass",
     ],
     "only the wire and the simulator hold untyped data": ["x: dict[str, Any] = {}", "import typing\ny: typing.Any"],
+    "nobody asks whether the cluster is real": ["if dry_run: pass", "if settings.simulated: pass", "def f(dry_run=False): pass"],
     "only two files read PVE's sentences": [
         "'is locked' in text", "text.startswith('VM is locked')", "re.search(r'no quorum\\?', text)",
     ],

@@ -56,7 +56,7 @@ def test_nothing_is_left_to_be_filled_in() -> None:
 def test_every_command_that_is_named_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     spoken = re.findall(r"(?:`|: |\()drover ([a-z]+)", text)
-    typed = re.findall(r"^(?:\$ )?drover ([a-z]+)", "\n".join(blocks(page, "(?:sh|console)")), re.MULTILINE)
+    typed = re.findall(r"^(?:\$ )?(?:sudo )?drover ([a-z]+)", "\n".join(blocks(page, "(?:sh|console)")), re.MULTILINE)
     assert set(spoken + typed) <= verbs()
 
 
