@@ -32,8 +32,12 @@ TIME = {
 
 
 def tells_the_time(module: ast.Module) -> Iterator[ast.AST]:
+    """`asyncio.sleep(0)` takes no time: it lets others have a turn."""
+    turns = [
+        node.func for node in ast.walk(module) if isinstance(node, ast.Call) and ast.unparse(node) == "asyncio.sleep(0)"
+    ]
     for node in ast.walk(module):
-        if isinstance(node, ast.Attribute) and dotted(node) in TIME:
+        if isinstance(node, ast.Attribute) and dotted(node) in TIME and node not in turns:
             yield node
         if isinstance(node, ast.ImportFrom) and any(f"{node.module}.{name.name}" in TIME for name in node.names):
             yield node
@@ -118,7 +122,7 @@ RULES: dict[str, tuple[Callable[[ast.Module], Iterator[ast.AST]], list[Path]]] =
 }
 PLANTED = {
     "only the clock tells the time and sleeps": [
-        "import time\ntime.monotonic()", "from datetime import datetime\ndatetime.now(UTC)", "from asyncio import sleep",
+        "import time\ntime.monotonic()", "from datetime import datetime\ndatetime.now(UTC)", "from asyncio import sleep", "await asyncio.sleep(1)",
     ],
     "only cli prints": ["print('hello')", "import click\nclick.echo('hello')"],
     "only the daemon survives whatever happens": [
