@@ -258,3 +258,8 @@ _SHAPES: Final = _COPYING + _shapes(
     ),
     (r"^- (resource '.+)", _Reader.explains),
 )
+
+
+def is_lost(exit_status: str) -> bool:
+    """Whether a task ended without a result: killed, or its node went down (pve-common: PVE/Tools.pm, upid_read_status)."""
+    return exit_status.startswith(("unexpected status", "unable to get last line from task log")) or not exit_status

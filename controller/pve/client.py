@@ -1,0 +1,212 @@
+"""The calls Drover makes, typed: model nouns come back, and `DroverError` is all that is raised.
+
+Used by `observe` (reads), `act` (starting and following moves) and `app` (the self-check). One instance per cluster.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeVar
+from urllib.parse import quote
+
+from controller.model.errors import Ambiguous, Rejected, Retry
+from controller.model.ids import GuestKind, NodeName, Upid, Vmid
+from controller.model.observed import Guest, GuestConfig, Node, Preconditions, ReplicationJob, Task
+from controller.model.plan import MoveOptions
+from controller.model.reasons import Why
+from controller.pve import decode, decode_guest, tasklog
+from controller.pve.decode import ClusterOptions, ClusterStatus, HaStatus, NodeTime, Resources
+from controller.pve.errors import translate
+from controller.pve.transport import HttpFailure, Json, Param, Params, Transport
+from controller.pve.upid import UpidError, parse
+from controller.pve.values import DecodeError, integer, record, text
+
+LOG_PAGE: Final = 1000
+"""Lines of a task log per call; a running migration writes about one per second and disk."""
+TASKS_PAGE: Final = 500
+
+Noun = TypeVar("Noun")
+
+
+class PveClient:
+    """One cluster's API. Every method raises DroverError: see `pve.errors` for which one when."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    # The cluster
+
+    async def version(self) -> tuple[int, ...]:
+        """pve-manager's version on the node that answered, such as (9, 2, 11); clusters may be mixed."""
+        return await self._read("/version", _version)
+
+    async def cluster_status(self) -> ClusterStatus:
+        """Name, quorum and membership, as the answering node sees them. Needs Sys.Audit on /."""
+        return await self._read("/cluster/status", decode.cluster_status)
+
+    async def resources(self, kind: str | None = None) -> Resources:
+        """All guests, nodes and storages that the token may see; `kind`: only `vm`, `node` or `storage`.
+
+        Numbers are up to 10 s old, node, lock and tags are immediate (pve-manager: PVE/API2/Cluster.pm).
+        """
+        return await self._read("/cluster/resources", decode.resources, {"type": kind} if kind else None)
+
+    async def tasks(self) -> tuple[Task, ...]:
+        """Running tasks and up to 25 finished ones per node, about 10 s old. Without Sys.Audit on / a token sees none."""
+        return await self._read("/cluster/tasks", decode.tasks)
+
+    async def ha_manager_status(self) -> HaStatus:
+        """What PVE HA says of the nodes. Needs Sys.Audit on /."""
+        return await self._read("/cluster/ha/status/manager_status", decode.ha_status)
+
+    async def replication_jobs(self) -> tuple[ReplicationJob, ...]:
+        """All jobs of guests that the token may see."""
+        return await self._read("/cluster/replication", decode.replication_jobs)
+
+    async def permissions(self) -> Mapping[str, Mapping[str, bool]]:
+        """The caller's effective rights: path -> privilege -> whether it holds below the path too."""
+        return await self._read("/access/permissions", decode.permissions)
+
+    async def options(self) -> ClusterOptions:
+        """Datacenter settings about migrations. Without Sys.Audit on / PVE leaves them out."""
+        return await self._read("/cluster/options", decode.options)
+
+    # Nodes
+
+    async def node_version(self, node: NodeName) -> tuple[int, ...]:
+        """pve-manager's version on `node`."""
+        return await self._read(f"/nodes/{_quoted(node)}/version", _version)
+
+    async def node_time(self, node: NodeName) -> NodeTime:
+        """The node's own clock and zone."""
+        return await self._read(f"/nodes/{_quoted(node)}/time", _time)
+
+    async def node_status(self, node: NodeName) -> Node:
+        """Memory and CPU of the node right now, by its own word. Says nothing about HA."""
+        return await self._read(f"/nodes/{_quoted(node)}/status", lambda answer: decode.node_status(answer, node))
+
+    # Guests
+
+    async def guest_status(self, node: NodeName, kind: GuestKind, vmid: Vmid) -> Guest:
+        """The guest right now. Raises Stale(GUEST_MOVED) when its config is not on `node`."""
+        path = f"{_guest(node, kind, vmid)}/status/current"
+        return await self._read(path, lambda answer: decode_guest.guest_status(answer, node, kind, vmid))
+
+    async def guest_config(self, node: NodeName, kind: GuestKind, vmid: Vmid, *, read_at: float = 0.0) -> GuestConfig:
+        """The config in force (pending changes left out). read_at: epoch seconds, noted in the answer."""
+        path = f"{_guest(node, kind, vmid)}/config"
+        return await self._read(
+            path, lambda answer: decode_guest.guest_config(answer, kind, vmid, read_at=read_at), {"current": True}
+        )
+
+    async def preconditions(self, node: NodeName, kind: GuestKind, vmid: Vmid) -> Preconditions | None:
+        """PVE's own verdict about moving the guest; None where PVE has no such call (containers before 9.0).
+
+        Raises Busy while the guest is locked and Retry without quorum: PVE refuses to say anything then.
+        """
+        try:
+            return await self._read(f"{_guest(node, kind, vmid)}/migrate", decode_guest.preconditions)
+        except Rejected as error:
+            if error.why is Why.NOT_SUPPORTED:
+                return None
+            raise
+
+    async def migrate(
+        self, node: NodeName, kind: GuestKind, vmid: Vmid, target: NodeName, options: MoveOptions, *, running: bool
+    ) -> Upid:
+        """Start moving the guest from `node` to `target`; returns PVE's task, which has only begun.
+
+        Raises Ambiguous when the task may exist although no answer tells its id: observe, never call again.
+        """
+        path = f"{_guest(node, kind, vmid)}/migrate"
+        answer = await self._call(
+            "POST", self._transport.post, path, migrate_params(kind, target, options, running=running)
+        )
+        try:
+            return parse(text(answer)).upid
+        except UpidError as error:
+            raise Ambiguous(Why.ANSWER_LOST, f"POST {path}: {error}") from None
+
+    # Tasks
+
+    async def node_tasks(
+        self, node: NodeName, *, vmid: Vmid | None = None, source: str = "archive", since: int | None = None
+    ) -> tuple[Task, ...]:
+        """Tasks of one node, newest end first. source: `archive` (finished), `active` or `all`. since: epoch by its clock."""
+        params: dict[str, Param] = {"source": source, "limit": TASKS_PAGE}
+        params |= {} if vmid is None else {"vmid": vmid}
+        params |= {} if since is None else {"since": since}
+        return await self._read(f"/nodes/{_quoted(node)}/tasks", decode.tasks, params)
+
+    async def task_status(self, upid: Upid) -> Task:
+        """The task by its node's word. Raises Rejected(NOT_FOUND) for a task the node no longer knows."""
+        return await self._read(f"{_task(upid)}/status", decode.task_status)
+
+    async def task_log(self, upid: Upid, start: int = 0) -> tuple[tuple[str, ...], int]:
+        """Up to LOG_PAGE lines from line `start` (0 = the first), and the start of the next read."""
+        lines = await self._read(f"{_task(upid)}/log", tasklog.real_lines, {"start": start, "limit": LOG_PAGE})
+        return lines, start + len(lines)
+
+    async def stop_task(self, upid: Upid) -> None:
+        """Ask PVE to stop the task; the call takes up to 5 s, and a migration cleans up after itself."""
+        await self._call("DELETE", self._transport.delete, _task(upid), None)
+
+    # The wire
+
+    async def _read(self, path: str, decoded: Callable[[Json], Noun], params: Params | None = None) -> Noun:
+        answer = await self._call("GET", self._transport.get, path, params)
+        try:
+            return decoded(answer)
+        except DecodeError as error:
+            raise Retry(Why.PVE_ERROR, f"GET {path}: {error}") from None
+
+    async def _call(
+        self, method: str, call: Callable[[str, Params | None], Awaitable[Json]], path: str, params: Params | None
+    ) -> Json:
+        try:
+            return await call(path, params)
+        except HttpFailure as failure:
+            raise translate(failure, method=method, path=path) from failure
+
+
+def migrate_params(kind: GuestKind, target: NodeName, options: MoveOptions, *, running: bool) -> dict[str, Param]:
+    """Parameters of a migration; any key that the node does not know makes PVE refuse the whole call.
+
+    A VM takes `online` and `with-local-disks`, a container `restart` (it stops, moves and starts). bwlimit is in KiB/s.
+    """
+    params: dict[str, Param] = {"target": target}
+    if kind is GuestKind.QEMU:
+        params |= {"online": True} if running and options.online else {}
+        params |= {"with-local-disks": True} if options.with_local_disks else {}
+    elif running and options.restart:
+        params |= {"restart": True}
+    if options.bandwidth_limit_mib_s:
+        params |= {"bwlimit": options.bandwidth_limit_mib_s * 1024}
+    return params
+
+
+def _version(answer: Json) -> tuple[int, ...]:
+    return decode.version(text(record(answer).get("version")))
+
+
+def _time(answer: Json) -> NodeTime:
+    row = record(answer)
+    epoch = integer(row.get("time"))
+    if epoch is None:
+        raise DecodeError("a node's time without a time")
+    return NodeTime(epoch, text(row.get("timezone")))
+
+
+def _quoted(segment: str) -> str:
+    return quote(segment, safe="")
+
+
+def _guest(node: NodeName, kind: GuestKind, vmid: Vmid) -> str:
+    return f"/nodes/{_quoted(node)}/{kind.value}/{vmid}"
+
+
+def _task(upid: Upid) -> str:
+    """Where the task's node answers for it. Raises Rejected when `upid` is none."""
+    try:
+        node = parse(upid).node
+    except UpidError as error:
+        raise Rejected(Why.BAD_REQUEST, str(error)) from None
+    return f"/nodes/{_quoted(node)}/tasks/{quote(upid, safe=':@!')}"
