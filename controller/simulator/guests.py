@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from controller.simulator.nodes import Node
 from controller.simulator.seed import GuestFile
 from controller.simulator.units import MIB, config_size, parse_size
 
@@ -247,3 +248,39 @@ def _mac(vmid: int) -> str:
 def _uuid(vmid: int, purpose: str) -> str:
     text = hashlib.sha256(f"{vmid} {purpose}".encode()).hexdigest()
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:32]}"
+
+
+def guest_numbers(node: Node, guest: Guest, moment: float) -> dict[str, Any]:
+    """Return what a node's pvestatd broadcasts about a guest at `moment` (pve-manager: PVE/Service/pvestatd.pm)."""
+    host = node.file
+    memory = guest.memory
+    cpus = guest.vcpus or host.cpus
+    row: dict[str, Any] = {
+        "status": guest.run if guest.type == "qemu" or not guest.running else "running",
+        "name": guest.name,
+        "template": 1 if guest.template else 0,
+        "maxcpu": min(cpus, host.cpus),
+        "maxmem": memory,
+        "maxdisk": guest.maxdisk(),
+        "disk": 0,
+    }
+    if not guest.running:
+        row |= _STOPPED
+        return row
+    uptime = max(0, int(moment - guest.started_at))
+    wobble = (((guest.vmid * 2_654_435_761 + int(moment) * 40_503) >> 7) & 0xFF) / 255
+    used = int(memory * guest.touched)
+    row["uptime"] = uptime
+    row["cpu"] = guest.load * (0.8 + 0.4 * wobble) if guest.run == "running" else 0
+    row["mem"] = used
+    row["memhost"] = used
+    row["netin"] = uptime * 12_000 + guest.vmid
+    row["netout"] = uptime * 8_000 + guest.vmid
+    row["diskread"] = uptime * 4_096
+    row["diskwrite"] = int(uptime * guest.written)
+    return row
+
+
+_STOPPED = {
+    "uptime": 0, "cpu": 0, "mem": 0, "memhost": 0, "netin": 0, "netout": 0, "diskread": 0, "diskwrite": 0,
+}  # fmt: skip

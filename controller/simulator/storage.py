@@ -28,7 +28,7 @@ class Volume:
 
 @dataclass(slots=True)
 class Storage:
-    """One entry of storage.cfg and its contents. `volumes` is keyed by node, or by "" when shared."""
+    """One entry of storage.cfg and its contents. `volumes` is keyed by node, or by "" when shared; `inactive` says since when."""
 
     name: str
     type: str
@@ -39,7 +39,7 @@ class Storage:
     size: int
     base_used: int
     config: dict[str, Any]
-    inactive: set[str] = field(default_factory=set)
+    inactive: dict[str, float] = field(default_factory=dict)
     created: float = float("-inf")
     volumes: dict[str, dict[str, Volume]] = field(default_factory=dict)
 
@@ -121,8 +121,6 @@ class Storage:
             "used": self.used(node) if active else 0,
         }
         row["avail"] = row["total"] - row["used"]
-        if active and self.size:
-            row["used_fraction"] = row["used"] / self.size
         return row
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from controller.simulator.access import Access
 from controller.simulator.api import Request, Response
 from controller.simulator.engine import Engine, Timer
-from controller.simulator.guests import Guest, build_config
+from controller.simulator.guests import Guest, build_config, guest_numbers
 from controller.simulator.network import Network
 from controller.simulator.nodes import Node
 from controller.simulator.seed import ClusterFile, GuestFile
@@ -62,11 +62,17 @@ class World:
         self.observers: list[Callable[[Entry], None]] = []
         self.revision = 0
         """Rises with every change that pmxcfs shows at once: configurations, locks, tags, places."""
+        self.derived: dict[str, Any] = {}
+        """What was worked out from the rest and may be thrown away."""
         self.split_at = float("-inf")
         self.interceptors: list[Interceptor] = []
         """What faults put between a call and its answer; see `simulator.faults`."""
         self.planned_failures: dict[int, dict[int, str]] = {}
         """VMID to phase to text: how its next migration fails; see `simulator.faults`."""
+        self.fingerprints: dict[str, str] = {}
+        """Of the certificates that nodes serve, when they do."""
+        self.ha_requests: list[tuple[int, str]] = []
+        """Moves that were handed to HA: VMID and target."""
         self.replication: dict[str, dict[str, Any]] = {}
         """replication.cfg: job id to entry."""
         self.ha_resources: dict[str, dict[str, Any]] = {}
@@ -201,7 +207,7 @@ class World:
         """Announce a change of `guest`: what was broadcast last stays visible until the next broadcast."""
         tick = self.nodes[guest.node].tick_before(self.now)
         if guest.changed <= tick:
-            guest.shadow = guest_numbers(self, guest, tick) if guest.created <= tick else None
+            guest.shadow = guest_numbers(self.nodes[guest.node], guest, tick) if guest.created <= tick else None
         guest.changed = self.now
         self.revision += 1
 
@@ -253,39 +259,3 @@ class World:
         while vmid in self.guests:
             vmid += 1
         return vmid
-
-
-def guest_numbers(world: World, guest: Guest, moment: float) -> dict[str, Any]:
-    """Return what a node's pvestatd broadcasts about a guest at `moment` (pve-manager: PVE/Service/pvestatd.pm)."""
-    host = world.nodes[guest.node].file
-    memory = guest.memory
-    cpus = guest.vcpus or host.cpus
-    row: dict[str, Any] = {
-        "status": guest.run if guest.type == "qemu" or not guest.running else "running",
-        "name": guest.name,
-        "template": 1 if guest.template else 0,
-        "maxcpu": min(cpus, host.cpus),
-        "maxmem": memory,
-        "maxdisk": guest.maxdisk(),
-        "disk": 0,
-    }
-    if not guest.running:
-        row |= _STOPPED
-        return row
-    uptime = max(0, int(moment - guest.started_at))
-    wobble = (((guest.vmid * 2_654_435_761 + int(moment) * 40_503) >> 7) & 0xFF) / 255
-    used = int(memory * guest.touched)
-    row["uptime"] = uptime
-    row["cpu"] = guest.load * (0.8 + 0.4 * wobble) if guest.run == "running" else 0
-    row["mem"] = used
-    row["memhost"] = used
-    row["netin"] = uptime * 12_000 + guest.vmid
-    row["netout"] = uptime * 8_000 + guest.vmid
-    row["diskread"] = uptime * 4_096
-    row["diskwrite"] = int(uptime * guest.written)
-    return row
-
-
-_STOPPED = {
-    "uptime": 0, "cpu": 0, "mem": 0, "memhost": 0, "netin": 0, "netout": 0, "diskread": 0, "diskwrite": 0,
-}  # fmt: skip

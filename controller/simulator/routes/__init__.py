@@ -1,0 +1,131 @@
+"""The API of the simulated cluster: from a request to PVE's answer.
+
+`Simulator` is what `simulator.http`, `simulator.transport` and tests talk to; the modules beside this one hold the handlers.
+"""
+
+from typing import Any
+
+from controller.simulator.access import NOBODY, Auth, forbidden
+from controller.simulator.api import REASONS, ApiError, Request, Response
+from controller.simulator.nodes import Node
+from controller.simulator.routes import (
+    access,
+    cluster,
+    guest_config,
+    guests,
+    ha,
+    lxc_migrate,
+    nodes,
+    pools,
+    power,
+    qemu_migrate,
+    replication,
+    resources,
+    storage,
+    tasks,
+)
+from controller.simulator.routes.registry import HANDLERS, Answer, Call
+from controller.simulator.schema import Method, schema_for
+from controller.simulator.world import World
+
+__all__ = ["Simulator"]
+_AREAS = (
+    access, cluster, guest_config, guests, ha, lxc_migrate, nodes, pools, power, qemu_migrate, replication, resources,
+    storage, tasks,
+)  # fmt: skip
+ARP_SECONDS = 30.0
+"""How long a dead node's address is still tried in vain; later the kernel knows that there is no route."""
+NO_ROUTE_DELAY = 3.1
+
+
+class Simulator:
+    """PVE's pveproxy on every node of one world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.requests = 0
+        assert len(_AREAS) == len({area.__name__ for area in _AREAS})
+
+    def handle(self, request: Request) -> Response:
+        """Answer one request at the world's present moment; the caller advances the world first.
+
+        The node asked must be one that `reachable` says yes for; else nobody would answer.
+        """
+        self.requests += 1
+        for interceptor in tuple(self.world.interceptors):
+            answer = interceptor(request, lambda: self._answer(request))
+            if answer is not None:
+                return answer
+        return self._answer(request)
+
+    def reachable(self, node: str) -> bool:
+        """Whether a client outside gets an answer from this node's pveproxy."""
+        return self.world.nodes[node].answers()
+
+    def _answer(self, request: Request) -> Response:
+        try:
+            return self._dispatch(request)
+        except ApiError as error:
+            return error.response()
+
+    def _dispatch(self, request: Request) -> Response:
+        world = self.world
+        viewer = world.nodes[request.node]
+        path = "/" + "/".join(part for part in request.path.split("/") if part)
+        schema = schema_for(viewer.version)
+        try:
+            method, in_path = schema.find(request.method, path)
+        except ApiError:
+            world.access.authenticate(request.auth, request.cookie, request.csrf, request.method)
+            raise
+        auth = self._authenticate(request, method)
+        params: dict[str, Any] = dict(in_path)
+        for name, value in request.params.items():
+            if name in in_path and str(value) != in_path[name]:
+                text = "duplicate parameter (already defined in URI) with conflicting values!"
+                raise ApiError(400, REASONS[400], errors={name: text})
+            params[name] = value
+        if auth.token and method.ticket_only:
+            raise forbidden(f"URI '{path}' not available with API token, need proper ticket.\n")
+        world.access.check_call(auth, method.check, params)
+        node = self._worker(viewer, method, params)
+        if node is not viewer:
+            method, _ = schema_for(node.version).find(request.method, path)
+        checked = schema_for(node.version).validate(method, params)
+        handler = HANDLERS.get((request.method, method.template))
+        if handler is None:
+            raise ApiError(501, f"Method '{request.method} {path}' not implemented")
+        return _respond(handler(Call(world, auth, request, checked, viewer, node)))
+
+    def _authenticate(self, request: Request, method: Method) -> Auth:
+        if method.world and not (request.auth or request.cookie):
+            return NOBODY
+        return self.world.access.authenticate(request.auth, request.cookie, request.csrf, request.method)
+
+    def _worker(self, viewer: Node, method: Method, params: dict[str, Any]) -> Node:
+        """Return the node that works on the call (pve-http-server: APIServer/AnyEvent.pm proxy_request)."""
+        name = str(params.get(method.proxyto) or viewer.name) if method.proxyto else viewer.name
+        node = viewer if name == "localhost" else self.world.nodes.get(name)
+        if node is None:
+            lookup = f"failed to get address info for: {name}: Name or service not known"
+            raise ApiError(500, f"hostname lookup '{name}' failed - {lookup}")
+        if node is not viewer:
+            self._connect(viewer, node)
+        if method.protected and not node.daemon:
+            raise ApiError(595, "Connection refused", empty=True)
+        return node
+
+    def _connect(self, viewer: Node, node: Node) -> None:
+        if not self.world.connected(viewer.name, node.name):
+            dead_for = self.world.now - max(node.down_at, self.world.split_at)
+            if dead_for < ARP_SECONDS:
+                raise ApiError(595, "Connection timed out", empty=True, delay=ARP_SECONDS)
+            raise ApiError(595, "No route to host", empty=True, delay=NO_ROUTE_DELAY)
+        if not node.proxy:
+            raise ApiError(595, "Connection refused", empty=True)
+
+
+def _respond(result: Any) -> Response:
+    if isinstance(result, Answer):
+        return Response(200, "OK", {"data": result.data, **result.more}, result.delay)
+    return Response(200, "OK", {"data": result})

@@ -1,0 +1,200 @@
+"""Calls below `/cluster` that concern the cluster as a whole: membership, options, tasks, numbers, mappings.
+
+Registered with `routes.registry`; pve-manager: PVE/API2/Cluster.pm and PVE/API2/ClusterConfig.pm.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from controller.simulator import calendar
+from controller.simulator.api import REASONS, ApiError
+from controller.simulator.preconditions import properties
+from controller.simulator.routes.registry import Call, route
+from controller.simulator.tasks import BROADCAST, Task, row
+
+LOCK_WAIT = 10.0
+"""Seconds for which a cluster-wide lock is tried (pve-cluster: PVE/Cluster.pm cfs_lock)."""
+_PARSED = ("crs", "migration", "replication", "ha", "next-id", "tag-style", "user-tag-access", "notify", "webauthn")
+
+
+def require_writable(call: Call, lock: str, what: str = "") -> None:
+    """Refuse, after the wait for a cluster lock, when /etc/pve is read-only."""
+    if not call.world.quorate(call.node.name):
+        prefix = f"{what} failed: " if what else ""
+        raise ApiError(500, f"{prefix}cfs-lock '{lock}' error: no quorum!", delay=LOCK_WAIT)
+
+
+@route("GET", "/version")
+@route("GET", "/nodes/{node}/version")
+def version(call: Call) -> dict[str, Any]:
+    """Name the pve-manager of the node that answers."""
+    release = call.node.release
+    answer: dict[str, Any] = {"version": release.manager, "release": call.node.version, "repoid": release.repoid}
+    if "node" not in call.params and "console" in call.world.options:
+        answer["console"] = call.world.options["console"]
+    return answer
+
+
+@route("GET", "/cluster/status")
+def status(call: Call) -> list[dict[str, Any]]:
+    """List the members as the asked node sees them."""
+    world, viewer = call.world, call.viewer.name
+    rows: list[dict[str, Any]] = []
+    alone = len(world.nodes) == 1
+    if not alone:
+        row = {"type": "cluster", "id": "cluster", "name": world.name, "nodes": len(world.nodes)}
+        rows.append({**row, "version": len(world.nodes), "quorate": int(world.quorate(viewer))})
+    rows += [
+        {
+            "type": "node",
+            "id": f"node/{name}",
+            "name": name,
+            "nodeid": 0 if alone else node.nodeid,
+            "ip": node.ip,
+            "local": int(name == viewer),
+            "online": int(world.online(viewer, name)),
+            "level": "",
+        }
+        for name, node in world.nodes.items()
+    ]
+    return rows
+
+
+@route("GET", "/cluster/config/nodes")
+def config_nodes(call: Call) -> list[dict[str, Any]]:
+    """List corosync.conf's nodes."""
+    if len(call.world.nodes) == 1:
+        return []
+    return [
+        {"node": name, "name": name, "nodeid": str(node.nodeid), "quorum_votes": "1", "ring0_addr": node.ip}
+        for name, node in call.world.nodes.items()
+    ]
+
+
+@route("GET", "/cluster/options")
+def options(call: Call) -> dict[str, Any]:
+    """Return datacenter.cfg with the property strings taken apart (pve-cluster: PVE/DataCenterConfig.pm)."""
+    raw = call.world.options
+    answer: dict[str, Any] = {"description": "", "mac_prefix": "BC:24:11"}
+    for key, value in raw.items():
+        if key in _PARSED:
+            if key == "replication" and not call.viewer.at_least("9.0"):
+                continue
+            answer[key] = {name: _number(part) for name, part in _parsed(call, key).items()}
+        elif key == "registered-tags":
+            answer[key] = sorted(set(_tags(str(value))))
+        else:
+            answer[key] = str(value)
+    used = {tag for guest in call.world.guests.values() for tag in _tags(str(guest.config.get("tags", "")))}
+    answer["allowed-tags"] = sorted(used | set(_tags(str(raw.get("registered-tags", "")))))
+    if not call.allowed("/", "Sys.Audit"):
+        return {key: value for key, value in answer.items() if key in ("console", "tag-style", "allowed-tags")}
+    return answer
+
+
+def _parsed(call: Call, key: str) -> dict[str, str]:
+    parts = properties(call.world, key)
+    if key == "crs" and "type" in parts:
+        parts["ha"] = parts.pop("type")
+    return parts
+
+
+def _number(text: str) -> str | int:
+    return int(text) if re.fullmatch(r"\d+", text) else text
+
+
+def _tags(text: str) -> list[str]:
+    return [tag for tag in re.split(r"[;,\s]+", text) if tag]
+
+
+@route("PUT", "/cluster/options")
+def set_options(call: Call) -> None:
+    """Write datacenter.cfg."""
+    require_writable(call, "file-datacenter_cfg")
+    world = call.world
+    for key in _tags(str(call.get("delete", ""))):
+        world.options.pop(key, None)
+    world.options.update({key: value for key, value in call.params.items() if key != "delete"})
+    world.revision += 1
+
+
+@route("GET", "/cluster/nextid")
+def nextid(call: Call) -> str:
+    """Return a free VMID, as text."""
+    wanted = call.get("vmid")
+    if wanted is None:
+        return str(call.world.next_vmid())
+    if int(wanted) in call.world.guests:
+        raise ApiError(400, REASONS[400], errors={"vmid": f"VM {wanted} already exists"})
+    return str(wanted)
+
+
+@route("GET", "/cluster/tasks")
+def cluster_tasks(call: Call) -> list[dict[str, Any]]:
+    """List what each node last broadcast: running tasks, and the last finished ones.
+
+    Starts show at once, ends with the node's next broadcast. A token without Sys.Audit sees nothing, not even its own.
+    """
+    world = call.world
+    everything = call.allowed("/", "Sys.Audit")
+    rows: list[dict[str, Any]] = []
+    for name, node in world.nodes.items():
+        heard = node.tick_before(world.now) if world.online(call.viewer.name, name) else node.tick_before(node.down_at)
+        finished = 0
+        for task in reversed(world.tasks.of_node.get(name, ())):
+            if task.vanished or not (everything or task.owner()["user"] == call.auth.full):
+                continue
+            over = task.endtime is not None and task.endtime <= heard
+            finished += over
+            if not over or finished <= BROADCAST:
+                rows.append(_broadcast(task, over=over))
+    return rows
+
+
+def _broadcast(task: Task, *, over: bool) -> dict[str, Any]:
+    answer = {**row(task), **task.owner()}
+    if over:
+        assert task.endtime is not None
+        return {**answer, "endtime": int(task.endtime), "status": task.exitstatus, "saved": "1"}
+    return {**answer, "pid": task.pid, "pstart": task.pstart, "saved": "0"}
+
+
+@route("GET", "/cluster/log")
+def log(_call: Call) -> list[dict[str, Any]]:
+    """List the cluster log; the simulation writes none."""
+    return []
+
+
+@route("GET", "/cluster/backup")
+def backup_jobs(_call: Call) -> list[dict[str, Any]]:
+    """List backup jobs; there are none."""
+    return []
+
+
+@route("GET", "/cluster/mapping/pci")
+@route("GET", "/cluster/mapping/usb")
+@route("GET", "/cluster/mapping/dir")
+def mappings(call: Call) -> list[dict[str, Any]]:
+    """List resource mappings."""
+    kind = call.request.path.rstrip("/").rpartition("/")[2]
+    rows = []
+    for name, entry in call.world.mappings[kind].items():
+        if call.allowed(f"/mapping/{kind}/{name}", "Mapping.Audit", "Mapping.Use", "Mapping.Modify", any_of=True):
+            row = {"id": name, "type": kind, "description": "", "digest": "0" * 40, **entry}
+            if call.get("check-node") is not None:
+                row["errors" if kind == "usb" else "checks"] = []
+            rows.append(row)
+    return rows
+
+
+@route("GET", "/cluster/jobs/schedule-analyze")
+def schedule_analyze(call: Call) -> list[dict[str, Any]]:
+    """Name the next moments of a calendar event."""
+    event = calendar.parse(str(call.get("schedule")))
+    moment = float(call.get("starttime") or call.world.now)
+    rows: list[dict[str, Any]] = []
+    while len(rows) < int(call.get("iterations", 10)) and (moment := event.next_after(moment)):
+        utc = datetime.fromtimestamp(moment, tz=UTC).strftime("%a %b %e %H:%M:%S %Y")
+        rows.append({"timestamp": int(moment), "utc": utc})
+    return rows
