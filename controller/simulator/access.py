@@ -89,6 +89,7 @@ class Access:
             "pve": {"type": "pve", "comment": "Proxmox VE authentication server"},
         }
         self._acls: dict[str, dict[tuple[str, str], dict[str, int]]] = {}
+        self.revision = 0
         self._now = now
         self._pools = pools
         self._known: dict[tuple[str, str], Mapping[str, int]] = {}
@@ -123,6 +124,7 @@ class Access:
 
     def changed(self) -> None:
         """Forget what was worked out. Call it after changing users, roles, ACLs or pools."""
+        self.revision += 1
         self._known.clear()
 
     # -- who calls
