@@ -5,11 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 import yaml
 
-from controller.cli import main
+from controller.cli.frame import VERBS
 from controller.model.reasons import Why
 from controller.report.conditions import TYPES
 from controller.report.metrics import Metrics
@@ -43,11 +42,6 @@ def drover(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL)
 
 
-def verbs() -> set[str]:
-    assert isinstance(main, click.Group)
-    return set(main.commands)
-
-
 def test_nothing_is_left_to_be_filled_in() -> None:
     assert not re.search(r"@@|TODO|FIXME|TBD", README.read_text(encoding="utf-8"))
 
@@ -57,7 +51,12 @@ def test_every_command_that_is_named_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     spoken = re.findall(r"(?:`|: |\()drover ([a-z]+)", text)
     typed = re.findall(r"^(?:\$ )?(?:sudo )?drover ([a-z]+)", "\n".join(blocks(page, "(?:sh|console)")), re.MULTILINE)
-    assert set(spoken + typed) <= verbs()
+    assert set(spoken + typed) <= set(VERBS)
+
+
+def test_the_changelog_names_every_command() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert all(f"`{verb}`" in text or f"`drover {verb}`" in text for verb in VERBS)
 
 
 def test_every_make_target_that_is_named_exists() -> None:
