@@ -144,6 +144,7 @@ class _Reader:
         years, months, days = self._date() if self._date_follows() else (_YEAR.all(), _MONTH.all(), _DAY.all())
         self._skip_spaces()
         hours, minutes, seconds = self._time() if self._at < self._end else (_ZERO, _ZERO, _ZERO)
+        self._skip_spaces()
         if self._at < self._end:
             raise self._error(f"unexpected {self._text[self._at : self._end]!r}")
         return CalendarEvent(weekdays, years, months, days, hours, minutes, seconds, self._utc)
@@ -170,6 +171,8 @@ class _Reader:
             first = last = self._weekday()
             if self._take(".."):
                 last = self._weekday()
+            elif self._peek() == "-":
+                raise self._error("days from one to another are written mon..fri, not with '-'")
             days.update((first + step) % 7 for step in range((last - first) % 7 + 1))
             if not self._take(","):
                 return frozenset(days)
@@ -251,5 +254,5 @@ class _Reader:
             raise self._error(f"a number was expected for the {part.name}" + (f", not {found!r}" if found else ""))
         number = int(digits) if len(digits) < 10 else 10**9
         if not low <= number <= part.high:
-            raise self._error(f"{digits} is not a {part.name} from {low} to {part.high}", start)
+            raise self._error(f"{digits} is out of range for the {part.name} ({low} to {part.high})", start)
         return number

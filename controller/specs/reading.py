@@ -121,7 +121,8 @@ def _explain(kind: type[Kind], value: Value, errors: Iterable[ErrorDetails]) -> 
         if error["type"] == "rule":
             continue  # found again, and completely, by _broken_rules
         path = _real_path(kind, error["loc"], keep_last=error["type"] in ("missing", "extra_forbidden"))
-        if path in seen:
+        given = _value_at(value, path)
+        if path in seen or (error["type"] == "too_short" and given):  # pydantic counts only the entries that are good
             continue
         seen.add(path)
         if error["loc"][-1:] == ("[key]",):
@@ -132,7 +133,6 @@ def _explain(kind: type[Kind], value: Value, errors: Iterable[ErrorDetails]) -> 
             fields = _fields(kind, path[:-1])
             yield path, f"is not a field here{_guess(path[-1], fields)}", ", ".join(fields), True
         else:
-            given = _value_at(value, path)
             yield path, _complaint(error, given, schema.at(kind, path) or {}), _allowed(kind, path), False
 
 
