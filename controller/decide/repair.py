@@ -108,10 +108,16 @@ def _intent(scene: Scene, guest: Guest, why: Why, cause: ObjectRef, because: str
 
 
 def _thin_out(draft: Draft, group: Apart, domain: str, members: tuple[Vmid, ...]) -> None:
-    """Move as many out of the domain as are too many: those that mend most, then those that are cheapest to move."""
-    excess = len(members) - group.most
+    """Move as many out of the domain as are too many: those that mend most, then those that are cheapest to move.
+
+    Too many now and later: what flights mend is left to them, and what they may break is judged when they have landed.
+    """
+    here = [v for v in members if group.domains.get(draft.scene.seen.guests[v].node) == domain]
+    excess = len(here) - group.most
+    if excess <= 0:
+        return
     because = f"{group.ref} allows {group.most} in {domain}, which has {names(draft.scene, members)}"
-    intents, words = _movable(draft, group, members, because)
+    intents, words = _movable(draft, group, here, because)
     leaving = _choose(draft, intents, min(excess, len(intents)))
     for intent, target in leaving:
         draft.board.assign(intent, target)
@@ -124,15 +130,15 @@ def _thin_out(draft: Draft, group: Apart, domain: str, members: tuple[Vmid, ...]
 
 
 def _movable(
-    draft: Draft, group: Apart, members: tuple[Vmid, ...], because: str
+    draft: Draft, group: Apart, members: list[Vmid], because: str
 ) -> tuple[list[Intent], list[Waiting | Blocked]]:
     """Members that could leave, the best first, and the words about those that can't."""
     scene = draft.scene
     intents: list[Intent] = []
     words: list[Waiting | Blocked] = []
     for vmid in members:
-        guest = scene.seen.guests.get(vmid)
-        if guest is None or draft.board.knows(vmid):
+        guest = scene.seen.guests[vmid]
+        if draft.board.knows(vmid):
             continue
         if word := gate(scene, guest, group.ref, Lane.REPAIR):
             words.append(word)

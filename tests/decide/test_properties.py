@@ -1,0 +1,160 @@
+"""Promises that every plan keeps, on random clusters that are tight.
+
+Making a cluster costs more than planning it, so all promises are asked of the same ones.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+
+from hypothesis import HealthCheck, given, settings, target
+
+from controller.decide import decide
+from controller.decide.scene import scene
+from controller.decide.stage import stages
+from controller.decide.verify import verify
+from controller.model.ids import NodeName, Vmid
+from controller.model.observed import HaNodeState, NodeState
+from controller.model.plan import DrainMode, Lane, Plan
+from tests.decide.worlds import World, forgotten, in_flight, landed, worlds
+
+MANY = settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+
+
+def plan_of(world: World) -> Plan:
+    return decide(world.specs, world.seen, world.memory)
+
+
+def every_guest_is_accounted_for_exactly_once(world: World, plan: Plan) -> None:
+    groups = (
+        [m.vmid for m in plan.moves],
+        [w.vmid for w in plan.waiting],
+        [b.vmid for b in plan.blocked],
+        plan.flying,
+        plan.fine,
+    )
+    assert Counter(vmid for group in groups for vmid in group) == Counter(list(world.seen.guests))
+
+
+def the_second_opinion_agrees(world: World, plan: Plan) -> None:
+    assert verify(plan, world.specs, world.seen, world.memory) == plan.unsafe == ()
+
+
+def equal_input_gives_an_equal_plan(world: World, plan: Plan) -> None:
+    shuffled = {vmid: world.seen.guests[vmid] for vmid in reversed(list(world.seen.guests))}
+    again = World(world.specs, replace(world.seen, guests=shuffled), world.memory)
+    assert plan == plan_of(again)
+
+
+def nothing_moves_without_a_reason(world: World, plan: Plan) -> None:
+    wronged = {vmid for violation in plan.violations for vmid in violation.vmids}
+    draining = {drain.node for drain in plan.drains}
+    for move in plan.all_moves:
+        assert move.source in draining or move.vmid in wronged or move.vmid in world.memory.origins
+
+
+def nothing_goes_to_a_node_that_is_shut(world: World, plan: Plan) -> None:
+    shut = {drain.node for drain in plan.drains}
+    shut |= {n for n, node in world.seen.nodes.items() if node.state is not NodeState.ONLINE}
+    shut |= {n for n, node in world.seen.nodes.items() if node.ha not in (HaNodeState.NONE, HaNodeState.ONLINE)}
+    shut |= {node.node_name for node in world.specs.nodes.values() if node.spec.unschedulable}
+    assert not shut.intersection(move.target for move in plan.all_moves)
+
+
+def memory_is_never_overcommitted_by_us_at_any_instant(world: World, plan: Plan) -> None:
+    """Sums of our own, apart from the ledger: flights and moves count on both sides, moves of others everywhere."""
+    for move in plan.moves:
+        if move.memory_bytes:
+            held = _held(world, plan, move.target)
+            assert None not in held.values()
+            assert sum(size or 0 for size in held.values()) <= (world.seen.nodes[move.target].memory_bytes or 0)
+
+
+def what_starts_now_stays_right_when_it_is_only_under_way(world: World, plan: Plan) -> None:
+    """The next tick sees flights where this one planned moves: their claims may only hold others back, never overcommit."""
+    flying = in_flight(world, plan.moves)
+    again = plan_of(flying)
+    assert again.unsafe == ()
+    assert {move.vmid for move in plan.moves} <= set(again.flying)
+    now, _ = stages(scene(flying.specs, flying.seen, flying.memory))
+    for move in plan.moves:
+        free = now.room.free(move.target)
+        assert move.memory_bytes == 0 or (free is not None and free >= 0)
+
+
+def limits_hold_with_flights_counted(world: World, plan: Plan) -> None:
+    limits = next(iter(world.specs.clusters.values())).spec.limits
+    out = Counter(f.source for f in world.memory.flights.values())
+    started = Counter(m.source for m in plan.moves)
+    for source, count in started.items():
+        assert out[source] + count <= (limits.max_outbound_per_node or 2)
+    online = sum(node.state is NodeState.ONLINE for node in world.seen.nodes.values())
+    if plan.moves:
+        assert len(world.memory.flights) + len(plan.moves) <= (limits.max_migrations or max(2, online))
+
+
+def higher_lanes_come_first(world: World, plan: Plan) -> None:
+    lanes = [move.lane for move in plan.moves]
+    assert lanes == sorted(lanes, reverse=True)
+    assert Lane.BALANCE not in lanes
+
+
+PROMISES = (
+    every_guest_is_accounted_for_exactly_once,
+    the_second_opinion_agrees,
+    equal_input_gives_an_equal_plan,
+    nothing_moves_without_a_reason,
+    nothing_goes_to_a_node_that_is_shut,
+    memory_is_never_overcommitted_by_us_at_any_instant,
+    what_starts_now_stays_right_when_it_is_only_under_way,
+    limits_hold_with_flights_counted,
+    higher_lanes_come_first,
+)
+
+
+@MANY
+@given(worlds())
+def test_every_plan_keeps_every_promise(world: World) -> None:
+    plan = plan_of(world)
+    target(len(plan.moves))
+    for promise in PROMISES:
+        promise(world, plan)
+
+
+@MANY
+@given(worlds(calm=True))
+def test_plans_come_to_an_end_and_then_every_guest_is_home_or_named(world: World) -> None:
+    moved: Counter[Vmid] = Counter()
+    plan = plan_of(world)
+    for _ in range(60):
+        assert plan.unsafe == ()
+        if not plan.moves:
+            break
+        moved.update(move.vmid for move in plan.moves)
+        world = forgotten(landed(world, plan.moves), plan.forget_origins)
+        plan = plan_of(world)
+    assert not plan.all_moves, f"it never ends, or waits for what never comes: {moved}"
+    # Away for a drain, home again: no more than that.
+    assert all(count <= 2 for count in moved.values()), moved
+    named = {b.vmid for b in plan.blocked} | {w.vmid for w in plan.waiting}
+    for drain in plan.drains:
+        assert set(drain.remaining) <= named
+        assert drain.mode is DrainMode.CORDON or drain.drained == (not drain.remaining)
+
+
+def _held(world: World, plan: Plan, on: NodeName) -> dict[Vmid, int | None]:
+    places: dict[Vmid, set[NodeName]] = defaultdict(set)
+    for vmid, guest in world.seen.guests.items():
+        places[vmid].add(guest.node)
+        if vmid in plan.flying and vmid not in world.memory.flights:
+            places[vmid].update(world.seen.nodes)
+    for vmid, flight in world.memory.flights.items():
+        places[vmid] |= {flight.source, flight.target}
+    for move in plan.moves:
+        places[move.vmid].add(move.target)
+    return {vmid: _size(world, vmid) for vmid, nodes in places.items() if on in nodes}
+
+
+def _size(world: World, vmid: Vmid) -> int | None:
+    guest = world.seen.guests[vmid]
+    own = guest.memory_bytes if guest.power.holds_memory else 0
+    return max(own or 0, world.memory.flights[vmid].memory_bytes) if vmid in world.memory.flights else own
