@@ -56,6 +56,9 @@ class Response:
     lost: bool = False
 
 
+_WITHOUT_NEWLINE = (424, 501)
+
+
 class ApiError(Exception):
     """A refusal, worded like PVE's.
 
@@ -83,10 +86,11 @@ class ApiError(Exception):
         self.delay = delay
 
     def response(self) -> Response:
-        """The answer that a client gets."""
+        """Return the answer that a client gets."""
         if self.empty:
             return Response(self.status, self.reason, None, self.delay)
-        body: dict[str, Any] = {"data": None, "message": self.message + "\n"}
+        end = "" if self.status in _WITHOUT_NEWLINE else "\n"
+        body: dict[str, Any] = {"data": None, "message": self.message + end}
         if self.errors is not None:
             body["errors"] = self.errors
         return Response(self.status, self.reason, body, self.delay)

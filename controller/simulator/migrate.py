@@ -134,6 +134,8 @@ def worker(world: World, guest: Guest, order: Order) -> Callable[[Task], Generat
             yield from _prepare(run)
         except (PhaseFailed, Interrupted) as failure:
             _abort(run, str(failure))
+        if 0 in run.fail_in:
+            return
         yield from _phase1(run)
         if guest.running:
             yield from _phase2(run)

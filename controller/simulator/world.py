@@ -13,10 +13,12 @@ from controller.simulator.access import Access
 from controller.simulator.api import Request, Response
 from controller.simulator.engine import Engine, Timer
 from controller.simulator.guests import Guest, build_config, guest_numbers
+from controller.simulator.ha import HighAvailability
 from controller.simulator.network import Network
 from controller.simulator.nodes import Node
+from controller.simulator.replication import Replication
 from controller.simulator.seed import ClusterFile, GuestFile
-from controller.simulator.storage import Storage, Volume
+from controller.simulator.storage import Storage, Volume, storage_of
 from controller.simulator.tasks import Task, TaskBook
 
 CRASH_NOTICED = 8.0
@@ -71,9 +73,16 @@ class World:
         """VMID to phase to text: how its next migration fails; see `simulator.faults`."""
         self.fingerprints: dict[str, str] = {}
         """Of the certificates that nodes serve, when they do."""
-        self.ha_requests: list[tuple[int, str]] = []
-        """Moves that were handed to HA: VMID and target."""
-        self.replication: dict[str, dict[str, Any]] = {}
+        self.replication: dict[str, dict[str, Any]] = {
+            ident: {
+                "id": ident,
+                "type": "local",
+                "guest": int(ident.partition("-")[0]),
+                "jobnum": int(ident.partition("-")[2]),
+                **job,
+            }
+            for ident, job in file.replication.items()
+        }
         """replication.cfg: job id to entry."""
         self.ha_resources: dict[str, dict[str, Any]] = {}
         self.tasks = TaskBook(self.engine, self.log)
@@ -81,9 +90,11 @@ class World:
         self.storages = {name: Storage.of(name, storage) for name, storage in file.storages.items()}
         self.guests: dict[int, Guest] = {}
         for vmid, guest in sorted(file.guests.items()):
-            self._guest(vmid, guest)
+            self.add(vmid, guest)
         self.access = Access.of(file.access, file.version, lambda: self.now, self._pool_members)
         self.network = Network(self.engine, {name: float(node.file.link) for name, node in self.nodes.items()})
+        self.replicator = Replication(self, self.replication)
+        self.ha = HighAvailability(self, self.ha_resources, file.ha)
 
     def _node(self, number: int, name: str) -> Node:
         file = self.file.nodes[name]
@@ -98,7 +109,8 @@ class World:
             config=dict(file.config),
         )
 
-    def _guest(self, vmid: int, file: GuestFile) -> None:
+    def add(self, vmid: int, file: GuestFile) -> Guest:
+        """Create a guest with its volumes."""
         volids: dict[str, str] = {}
         for number, (key, disk) in enumerate(file.disks.items()):
             storage = self.storages[disk.storage]
@@ -129,8 +141,22 @@ class World:
         self.guests[vmid] = guest
         if file.ha is not None:
             self.ha_resources[f"{'ct' if file.type == 'lxc' else 'vm'}:{vmid}"] = dict(file.ha)
+        if self.now > self.start:
+            guest.created = guest.changed = self.now
+        self.revision += 1
         if running:
             self.boot(guest)
+        return guest
+
+    def remove(self, guest: Guest) -> None:
+        """Destroy a guest and its volumes."""
+        for drive in [*guest.drives(), *guest.unused()]:
+            storage = self.storages.get(storage_of(drive.volid))
+            if storage is not None and not drive.volid.partition(":")[2].startswith("iso/"):
+                storage.place(guest.node).pop(drive.volid, None)
+        del self.guests[guest.vmid]
+        self.revision += 1
+        self.log("guest-removed", guest=guest.vmid, node=guest.node)
 
     def _pool_members(self) -> dict[str, tuple[set[int], list[str]]]:
         members: dict[str, tuple[set[int], list[str]]] = {

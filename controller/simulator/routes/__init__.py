@@ -3,12 +3,15 @@
 `Simulator` is what `simulator.http`, `simulator.transport` and tests talk to; the modules beside this one hold the handlers.
 """
 
+from functools import partial
 from typing import Any
 
+from controller.simulator import faults
+from controller.simulator import ha_actions
 from controller.simulator.access import NOBODY, Auth, forbidden
 from controller.simulator.api import REASONS, ApiError, Request, Response
 from controller.simulator.nodes import Node
-from controller.simulator.routes import (
+from controller.simulator.routes import (  # noqa: F401 - importing registers their handlers
     access,
     cluster,
     guest_config,
@@ -29,10 +32,6 @@ from controller.simulator.schema import Method, schema_for
 from controller.simulator.world import World
 
 __all__ = ["Simulator"]
-_AREAS = (
-    access, cluster, guest_config, guests, ha, lxc_migrate, nodes, pools, power, qemu_migrate, replication, resources,
-    storage, tasks,
-)  # fmt: skip
 ARP_SECONDS = 30.0
 """How long a dead node's address is still tried in vain; later the kernel knows that there is no route."""
 NO_ROUTE_DELAY = 3.1
@@ -43,8 +42,9 @@ class Simulator:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        world.ha.perform = partial(ha_actions.perform, world)
         self.requests = 0
-        assert len(_AREAS) == len({area.__name__ for area in _AREAS})
+        faults.schedule(world)
 
     def handle(self, request: Request) -> Response:
         """Answer one request at the world's present moment; the caller advances the world first.

@@ -6,14 +6,14 @@ Registered with `routes.registry`. The order of the checks is that of qemu-serve
 from collections.abc import Generator
 from typing import Any
 
-from controller.simulator import migrate, preconditions, statistics
+from controller.simulator import migrate, preconditions
 from controller.simulator.access import only_root
 from controller.simulator.api import ApiError
 from controller.simulator.engine import Wait
 from controller.simulator.guests import Guest
 from controller.simulator.routes.registry import Call, route
 from controller.simulator.storage import storages_of
-from controller.simulator.tasks import Task
+from controller.simulator.tasks import Task, TaskFailed
 from controller.simulator.world import World
 
 
@@ -43,7 +43,7 @@ def start(call: Call) -> str:
         for name in mapping.values():
             call.check(f"/storage/{name}", "Datastore.AllocateSpace")
     preconditions.check_storages(world, guest, target, mapping)
-    if guest.vmid in managed(world):
+    if world.ha.manages(guest):
         return ha_migrate(world, guest, target, node=call.node.name, user=call.auth.full)
     body = migrate.worker(world, guest, order_from(call, guest))
     return world.spawn(call.node.name, "qmigrate", str(guest.vmid), call.auth.full, body).upid
@@ -69,18 +69,20 @@ def order_from(call: Call, guest: Guest) -> migrate.Order:
     return migrate.order_of(call.params, ram=ram, disk=disk, secure=kind != "insecure")
 
 
-def managed(world: World) -> set[int]:
-    """Return the guests that HA manages and does not ignore."""
-    return {vmid for vmid, state in statistics.ha_states(world).items() if state != "ignored"}
-
-
 def ha_migrate(world: World, guest: Guest, target: str, *, node: str, user: str) -> str:
     """Fork the worker that only queues the wish with HA (qemu-server: PVE/API2/Qemu.pm, `hamigrate`)."""
-    word = "CT" if guest.type == "lxc" else "VM"
+    word, sid = "CT" if guest.type == "lxc" else "VM", world.ha.sid_of(guest)
 
     def body(task: Task) -> Generator[Wait, Any, None]:
         task.log.append(f"Requesting HA migration for {word} {guest.vmid} to node {target}")
         yield 1.0
-        world.ha_requests.append((guest.vmid, target))
+        if blockers := world.ha.blockers(sid, target):
+            task.log += [f"cannot migrate resource '{sid}' to node '{target}':", ""]
+            for other in blockers:
+                task.log.append(f"- resource '{other}' on target node '{target}' in negative affinity with resource '{sid}'")
+            raise TaskFailed(f"command 'ha-manager migrate {sid} {target}' failed: exit code 2")
+        for partner in world.ha.book.partners(sid, "positive"):
+            task.log.append(f"also migrate resource '{partner}' in positive affinity with resource '{sid}' to target node '{target}'")
+        world.ha.request("migrate", sid, target)
 
     return world.spawn(node, "hamigrate", str(guest.vmid), user, body).upid
