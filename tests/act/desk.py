@@ -13,7 +13,7 @@ from controller.model.outcome import Outcome, Progress
 from controller.model.plan import Lane, MoveOptions
 from controller.model.reasons import Why
 from controller.pve.client import PveClient
-from controller.pve.transport import HttpFailure
+from controller.pve.transport import HttpFailure, Json
 from controller.rehearse.virtual_time import EPOCH, VirtualClock, VirtualLoop
 from controller.report.store import Store
 from controller.specs import Specs
@@ -98,14 +98,21 @@ class Desk:
     def task(self, status: str, task: Upid = OURS, log: tuple[str, ...] = ()) -> None:
         """What PVE says of the task: `running`, or its exit status."""
         path = f"GET /nodes/pve1/tasks/{task}"
-        told = {"upid": task, "node": "pve1", "type": task.split(":")[5], "id": "101", "user": "x", "starttime": 1}
-        ended = {"status": "stopped", "exitstatus": status}
+        told: dict[str, Json] = {
+            "upid": task,
+            "node": "pve1",
+            "type": task.split(":")[5],
+            "id": "101",
+            "user": "x",
+            "starttime": 1,
+        }
+        ended: dict[str, Json] = {"status": "stopped", "exitstatus": status}
         self.answers({f"{path}/status": {**told, **({"status": "running"} if status == "running" else ended)}})
         self.answers({f"{path}/log": [{"n": n, "t": line} for n, line in enumerate(log, 1)]})
 
     def tasks(self, *running: Upid) -> None:
         """The guest's tasks on its source."""
-        rows = [
+        rows: list[Json] = [
             {
                 "upid": u,
                 "node": "pve1",
@@ -117,13 +124,13 @@ class Desk:
             }
             for u in (upid(number=99), *running)
         ]
-        self.answers({"GET /nodes/pve1/tasks": [*rows]})
+        self.answers({"GET /nodes/pve1/tasks": rows})
 
     def guest(self, node: NodeName, power: str = "running", lock: str = "", born: str = "1700000000") -> None:
         """Where PVE has the guest, and how it is."""
         for each in (PVE1, PVE2, PVE3):
             self.answers({f"GET /nodes/{each}/qemu/101/status/current": not_here(each)})
-        status = {
+        status: dict[str, Json] = {
             "vmid": 101,
             "name": "web",
             "status": "stopped" if power == "stopped" else "running",

@@ -8,14 +8,15 @@ import pytest
 
 from controller.act.inflight import origin_after
 from controller.model.ids import NodeName
-from controller.model.memory import FlightPhase, Memory, Origin
+from controller.model.memory import Backoff, FlightPhase, Memory, Origin
 from controller.model.outcome import Progress, Result
 from controller.model.reasons import Why
 from controller.pve.transport import HttpFailure
+from controller.rehearse.virtual_time import EPOCH
 from controller.specs import Meta, MigrationPolicy, Specs
 from controller.specs.common import GuestSelector
 from controller.specs.migrationpolicy import MigrationPolicySpec, Retry
-from tests.act.desk import FLIGHT, NO_TASK, ORIGIN, OURS, PVE1, PVE2, PVE3, TIMEOUT, WEB, Desk, upid
+from tests.act.desk import FLIGHT, NO_TASK, ORIGIN, OURS, PVE1, PVE2, PVE3, TIMEOUT, WEB, Desk, not_here, upid
 
 LOG = (
     "2026-05-01 00:00:00 starting migration of VM 101 to node 'pve2' (10.0.0.2)",
@@ -171,6 +172,17 @@ def test_a_request_without_a_task_is_given_up_only_after_a_grace_that_outlives_r
     assert desk.store.memory() == Memory(), "no failure of the guest, and it never left home"
 
 
+def test_a_request_that_never_arrived_neither_counts_nor_forgets_earlier_failures(desk: Desk) -> None:
+    earlier = Backoff(WEB, 2, EPOCH, Why.MIGRATION_FAILED, "m", "x@1")
+    desk.store.back_off(earlier)
+    desk.fly(task=None)
+    desk.tasks()
+    desk.guest(PVE1)
+    (outcome,), _ = desk.settle_for(60)
+    assert outcome.why is Why.NOT_SUBMITTED
+    assert desk.store.memory().backoffs == {WEB.vmid: earlier}
+
+
 def test_a_task_that_starts_late_within_the_grace_is_adopted(desk: Desk) -> None:
     desk.fly(task=None)
     desk.tasks()
@@ -221,7 +233,7 @@ def test_a_wait_starts_anew_when_something_else_is_waited_for(desk: Desk) -> Non
     desk.later(29)
     desk.guest(PVE2, lock="migrate")
     desk.settle()
-    desk.later(29)
+    desk.later(100)
     desk.guest(PVE2, power="paused")
     assert desk.settle_for(3600)[1] == 30.0
 
@@ -265,7 +277,22 @@ def test_an_api_that_does_not_answer_ends_nothing(desk: Desk) -> None:
     assert desk.settle_for(7200)[0] == ()
 
 
+def test_a_task_that_can_not_be_asked_may_still_run(desk: Desk) -> None:
+    desk.fly()
+    desk.answers({f"GET /nodes/pve1/tasks/{OURS}/status": TIMEOUT})
+    desk.guest(PVE1)
+    assert desk.settle_for(3600)[0] == ()
+
+
 # Gone, another one, somebody else
+
+
+def test_a_guest_that_slips_from_node_to_node_while_we_look_is_not_gone(desk: Desk) -> None:
+    desk.fly()
+    desk.task("OK")
+    desk.guest(PVE1)
+    desk.answers({"GET /nodes/pve1/qemu/101/status/current": not_here(PVE1)})
+    assert desk.settle_for(3600)[0] == ()
 
 
 def test_a_removed_guest_is_forgotten_when_no_node_has_it_for_a_while(desk: Desk) -> None:
