@@ -68,16 +68,22 @@ class Redactor:
 
 
 def configure(
-    settings: LogSettings, *, stream: TextIO, wall: Callable[[], float], secrets: Iterable[Secret] = ()
+    settings: LogSettings,
+    *,
+    stream: TextIO,
+    wall: Callable[[], float] | None = None,
+    secrets: Iterable[Secret] = (),
 ) -> None:
-    """Send all logging of the process to `stream`, as JSON or for a console, with times from `wall` (epoch seconds)."""
+    """Send all logging of the process to `stream`, as JSON or for a console.
+
+    Times come from `wall` (epoch seconds: an accelerated or virtual clock), else from the logging library.
+    """
     console = settings.format == "console" or (settings.format == "auto" and stream.isatty())
     redactor = Redactor(secrets)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        _timestamper(wall, console=console),
     ]
     structlog.configure(
         processors=[
@@ -95,6 +101,7 @@ def configure(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
             processors=[
+                _timestamper(wall, console=console),
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 redactor.keys,
                 *_renderer(stream, console=console),
@@ -130,12 +137,13 @@ def _renderer(stream: TextIO, *, console: bool) -> list[Processor]:
     ]
 
 
-def _timestamper(wall: Callable[[], float], *, console: bool) -> Processor:
+def _timestamper(wall: Callable[[], float] | None, *, console: bool) -> Processor:
     form = "%H:%M:%S" if console else "%Y-%m-%dT%H:%M:%S.%fZ"
 
     def stamp(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        event["timestamp"] = datetime.fromtimestamp(wall(), UTC).strftime(form)
-        return event
+        record: logging.LogRecord = event["_record"]
+        at = record.created if wall is None else wall()
+        return {"timestamp": datetime.fromtimestamp(at, UTC).strftime(form), **event}
 
     return stamp
 

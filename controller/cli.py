@@ -1,4 +1,0 @@
-"""Placeholder until controller/cli/ is there."""
-
-
-def main() -> None: ...

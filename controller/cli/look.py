@@ -1,0 +1,17 @@
+"""`drover look`: wakes every loop. Over the control socket, which only the daemon's user may open."""
+
+from pathlib import Path
+
+import click
+
+from controller.cli import client, options
+
+
+@click.command()
+@click.option(
+    "--socket", type=click.Path(path_type=Path), help="The daemon's control socket, instead of the settings' one."
+)
+@options.config
+def command(socket: Path | None, config: Path | None) -> None:
+    """Look at every cluster now, instead of at the next interval."""
+    click.echo(client.command(socket or options.load(config).socket, "look", {}))

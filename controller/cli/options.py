@@ -1,0 +1,49 @@
+"""Options that several verbs have, and the settings and the server they lead to. Used by the verbs."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import click
+
+from controller import settings
+from controller.cli.client import Client
+from controller.settings import Settings
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_Decorator = Callable[[Callable[_P, _R]], Callable[_P, _R]]
+
+config: _Decorator[..., object] = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The machine's settings; else $DROVER_CONFIG, else /etc/drover/drover.toml.",
+)
+server: _Decorator[..., object] = click.option(
+    "--server", metavar="URL", help="Where the daemon serves; else $DROVER_SERVER, else as the settings say."
+)
+output: _Decorator[..., object] = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json", "yaml"]),
+    default="text",
+    show_default=True,
+    help="How to print.",
+)
+cluster: _Decorator[..., object] = click.option("--cluster", metavar="NAME", help="Only this PveCluster.")
+
+
+def load(file: Path | None) -> Settings:
+    """The settings. Raises SettingsError."""
+    return settings.load(file)
+
+
+def client(url: str | None, file: Path | None) -> Client:
+    """A client of the daemon at `url`, at $DROVER_SERVER, or where the settings say that it serves."""
+    given = url or os.environ.get("DROVER_SERVER")
+    if given:
+        return Client(given if "://" in given else f"http://{given}")
+    http = load(file).http
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(http.host, http.host)  # noqa: S104 - compared with, not bound to
+    return Client(f"http://[{host}]:{http.port}" if ":" in host else f"http://{host}:{http.port}")

@@ -1,0 +1,184 @@
+"""`drover plan`: looks once, plans, and shows the difference; starts nothing. Needs no daemon."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from controller import app
+from controller.cli import options
+from controller.cli.table import Cell, columns, emit, paint, structured
+from controller.decide.explain import command_line
+from controller.model.ids import Vmid
+from controller.model.observed import Observed
+from controller.model.plan import Blocked, Move, Plan
+from controller.report.units import count_of, size, some
+from controller.report.views import plan_data
+from controller.specs import API_VERSION, Mode, Specs
+
+NOTHING, ERROR, CHANGES, INFEASIBLE = 0, 1, 2, 3
+
+
+@click.command()
+@click.argument("path", required=False, type=click.Path(exists=True, path_type=Path))
+@options.cluster
+@options.output
+@options.config
+def command(path: Path | None, cluster: str | None, output: str, config: Path | None) -> None:
+    """Show what would be moved, and why; starts nothing.
+
+    PATH is a folder of manifests; without it the one of the settings. Exit codes: 0 nothing to do, 2 changes, 3 something that
+    has to happen can't, 1 errors, 64 wrong usage.
+    """
+    settings = options.load(config)
+    results = app.plan_once(settings, path, cluster)
+    if output == "text":
+        emit(_text(results, path or settings.source))
+    else:
+        click.echo(structured(as_data(results), output))
+    sys.exit(exit_code(results))
+
+
+def exit_code(results: Sequence[app.PlanResult]) -> int:
+    """The worst of all clusters: an error, then infeasible, then changes."""
+    plans = [result.plan for result in results if result.plan is not None]
+    if not results or len(plans) < len(results) or any(result.problems for result in results):
+        return ERROR
+    if any(plan.blocked or plan.unsafe for plan in plans):
+        return INFEASIBLE
+    return CHANGES if any(plan.moves or plan.waiting for plan in plans) else NOTHING
+
+
+def as_data(results: Iterable[app.PlanResult]) -> dict[str, object]:
+    """All plans as one list object; a cluster that could not be planned has `status.error`."""
+    items: list[object] = []
+    for result in results:
+        if result.plan is not None:
+            item = plan_data(result.plan, result.seen, command_line)
+        else:
+            item = {"apiVersion": API_VERSION, "kind": "Plan", "metadata": {"name": result.cluster}, "status": {}}
+        status = item["status"]
+        assert isinstance(status, dict)
+        if result.error is not None:
+            status["error"] = {"reason": str(result.error.why), "message": result.error.message}
+        status["problems"] = [str(problem) for problem in result.problems]
+        items.append(item)
+    return {"apiVersion": API_VERSION, "kind": "PlanList", "items": items}
+
+
+def _text(results: Sequence[app.PlanResult], path: Path) -> Iterator[str]:
+    if not results:
+        yield paint(f"{path} has no PveCluster to plan for; `drover validate {path}` says what is wrong", "bad")
+        return
+    for problem in dict.fromkeys(str(problem) for result in results for problem in result.problems):
+        yield paint(problem, "bad")
+    for number, result in enumerate(results):
+        if number:
+            yield ""
+        if result.plan is None:
+            yield _title(result)
+            error = result.error
+            if error is not None:
+                yield paint(f"  {error.why}: {error.message}", "bad")
+                yield paint(f"  {error.why.remedy}", "soft") if error.why.remedy else ""
+            continue
+        yield _title(result)
+        yield from show(result.plan, result.seen, result.specs)
+
+
+def _title(result: app.PlanResult) -> str:
+    name = paint(f"Cluster {result.cluster}", "bold")
+    if result.seen is None:
+        return name
+    size_ = f"{count_of(len(result.seen.nodes), 'node')}, {count_of(len(result.seen.guests), 'guest')}"
+    called = f" ({result.seen.pve_name})" if result.seen.pve_name else ""
+    return name + paint(f"{called}  {size_}", "soft")
+
+
+def show(plan: Plan, seen: Observed | None, specs: Specs) -> Iterator[str]:
+    """One plan in groups: what starts now, what waits, what is blocked, and the sum."""
+    if plan.unsafe:
+        yield ""
+        yield paint("The independent check found broken promises; nothing of this plan would be done:", "bad")
+        yield from (f"  {text}" for text in plan.unsafe)
+    if plan.moves:
+        yield from _heading("Starts now", len(plan.moves), sum(move.memory_bytes for move in plan.moves))
+        yield from _moves([(move, str(move.why), move.message) for move in plan.moves])
+    placed = [(item.move, item) for item in plan.waiting if item.move is not None]
+    if placed:
+        yield from _heading("Waits, with its target chosen", len(placed), sum(move.memory_bytes for move, _ in placed))
+        yield from _moves([(move, f"{item.why}", item.message) for move, item in placed])
+    unplaced = [(item.vmid, f"{item.why}", item.message, "") for item in plan.waiting if item.move is None]
+    if unplaced:
+        yield from _heading("Waits", len(unplaced))
+        yield from _guests("~", "busy", unplaced, seen)
+    if plan.blocked:
+        yield from _heading("Blocked", len(plan.blocked))
+        yield from _guests("!", "warn", [_of_blocked(item) for item in plan.blocked], seen)
+    if plan.violations:
+        yield from _heading("Does not hold yet", None)
+        yield from (f"  {item.cause}: {item.message}" for item in plan.violations)
+    for drain in plan.drains:
+        if drain.hold is not None:
+            yield from _heading("On hold", None)
+            yield f"  {drain.ref}: {drain.hold}: {drain.message}"
+    yield ""
+    yield _sum(plan)
+    cluster = specs.clusters.get(plan.cluster)
+    if cluster is not None and plan.moves and cluster.spec.mode is not Mode.ENFORCE:
+        yield paint(f"mode: {cluster.spec.mode}, so `drover run` starts none of this; `mode: Enforce` does.", "soft")
+
+
+def _heading(title: str, count: int | None, total_bytes: int | None = None) -> Iterator[str]:
+    moves = "" if count is None or total_bytes is None else f": {count_of(count, 'move')}, {size(total_bytes)}"
+    yield ""
+    yield paint(title, "bold") + (moves if moves or count is None else f": {count_of(count, 'guest')}")
+
+
+def _moves(rows: Sequence[tuple[Move, str, str]]) -> Iterator[str]:
+    lines = columns(
+        [
+            (
+                Cell("~", "busy"),
+                Cell(f"{move.kind.noun} {move.vmid}"),
+                Cell(move.name, "bold"),
+                f"{move.source} -> {move.target}",
+                Cell(size(move.memory_bytes), right=True),
+                Cell(f"{why}: {message}" if message else why),
+            )
+            for move, why, message in rows
+        ],
+        indent=2,
+    )
+    for line, (move, _, _) in zip(lines, rows, strict=True):
+        yield line
+        yield paint(f"      {command_line(move)}", "soft")
+
+
+def _of_blocked(item: Blocked) -> tuple[Vmid, str, str, str]:
+    return item.vmid, item.why, item.message, item.remedy
+
+
+def _guests(mark: str, tone: str, rows: Sequence[tuple[Vmid, str, str, str]], seen: Observed | None) -> Iterator[str]:
+    cells = []
+    for vmid, why, message, _ in rows:
+        guest = seen.guests.get(vmid) if seen is not None else None
+        noun, name, node = (guest.kind.noun, guest.name, guest.node) if guest is not None else ("guest", "", "")
+        memory = Cell(size(guest.memory_bytes if guest is not None else None), right=True)
+        cells.append(
+            (Cell(mark, tone), f"{noun} {vmid}", Cell(name, "bold"), f"on {node}", memory, f"{why}: {message}")
+        )
+    for line, (_, _, _, remedy) in zip(columns(cells, indent=2), rows, strict=True):
+        yield line
+        if remedy:
+            yield paint(f"      {remedy}", "soft")
+
+
+def _sum(plan: Plan) -> str:
+    parts = [count_of(len(plan.moves), "move") + " to start"] if plan.moves else []
+    parts += [f"{len(plan.waiting)} waiting"] if plan.waiting else []
+    parts += [f"{len(plan.blocked)} blocked"] if plan.blocked else []
+    parts += [f"{len(plan.flying)} under way ({some([str(vmid) for vmid in plan.flying])})"] if plan.flying else []
+    doing = ", ".join(parts) or "Nothing to do"
+    return f"{doing}; {count_of(len(plan.fine), 'guest')} fine. Plan {plan.digest}"

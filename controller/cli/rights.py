@@ -1,0 +1,43 @@
+"""`drover rights`: the lines that give Drover its rights in a cluster, ready for a shell on one of its nodes."""
+
+import click
+
+from controller.cli.table import emit
+from controller.observe.selfcheck import check, pveum_lines
+
+
+@click.command()
+@click.option(
+    "--user", default="drover@pve", show_default=True, metavar="USER@REALM", help="The user that is made for Drover."
+)
+@click.option("--token", default="main", show_default=True, metavar="NAME", help="The name of its API token.")
+@click.option(
+    "--credential",
+    default="lab",
+    show_default=True,
+    metavar="NAME",
+    help="What manifests call it: auth.credentialsRef.",
+)
+def command(user: str, token: str, credential: str) -> None:
+    """Print the pveum lines for a new cluster, and where its token goes.
+
+    Nothing is changed: read them, then run them as root on any node of the cluster.
+    """
+    if "@" not in user or "!" in user + token:
+        raise click.UsageError(f"--user {user} has to be USER@REALM such as drover@pve, and --token a plain name")
+    token_id = f"{user}!{token}"
+    lines = pveum_lines(token_id, check({}, version=()), ())
+    emit(
+        [
+            "# As root on any node of the cluster:",
+            f"pveum user add '{user}' --comment 'Drover'",
+            f"pveum user token add '{user}' '{token}' --privsep 1   # prints the secret, this once",
+            *lines,
+            "",
+            "# Then on this machine: put the secret into a file that only Drover may read, and name it in the settings:",
+            f"#   [credentials.{credential}]",
+            f'#   tokenId = "{token_id}"',
+            f'#   secretFile = "/etc/drover/{credential}.token"',
+            '#   endpoints = ["https://HOST:8006"]',
+        ]
+    )

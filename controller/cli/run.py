@@ -1,0 +1,32 @@
+"""`drover run`: the daemon, in the foreground; systemd or a container keeps it."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from controller import app
+from controller.cli import options
+from controller.report import log
+
+
+@click.command()
+@options.config
+@click.option(
+    "--source", type=click.Path(path_type=Path), help="Folder of manifests, instead of the one of the settings."
+)
+@click.option(
+    "--log-format", type=click.Choice(["auto", "json", "console"]), help="Instead of the one of the settings."
+)
+def command(config: Path | None, source: Path | None, log_format: str | None) -> None:
+    """Run the daemon until SIGTERM; running migrations go on inside PVE and are adopted at the next start."""
+    settings = options.load(config)
+    settings = replace(settings, source=source or settings.source)
+    settings = replace(settings, log=replace(settings.log, format=log_format or settings.log.format))
+    secrets = [credential.secret for credential in settings.credentials.values()]
+    log.configure(settings.log, stream=sys.stderr, secrets=secrets)
+    try:
+        app.run(settings)
+    except OSError as error:
+        raise click.ClickException(f"can't start: {error}") from error

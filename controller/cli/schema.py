@@ -1,0 +1,54 @@
+"""`drover schema`: the files that are generated from the models: CRDs, JSON Schemas for editors, reference pages."""
+
+import json
+from pathlib import Path
+
+import click
+
+from controller.cli.table import emit
+from controller.report import reference
+from controller.report.objects import kind_of
+from controller.report.units import count_of
+from controller.specs import schema
+from controller.specs.generated import generated
+
+
+@click.command()
+@click.option(
+    "--write", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write all of it below this folder."
+)
+@click.option("--print", "kind", metavar="KIND", help="Print the JSON Schema of one kind, or `all`.")
+def command(folder: Path | None, kind: str | None) -> None:
+    """Write CRDs, JSON Schemas and reference pages, or print one schema."""
+    if (folder is None) == (kind is None):
+        raise click.UsageError("either --write FOLDER or --print KIND")
+    if kind is not None:
+        emit([_schema(kind)])
+        return
+    assert folder is not None
+    files = {**generated(), **{f"docs/{name}": text for name, text in reference.generate().items()}}
+    changed = [folder / name for name, text in files.items() if _write(folder / name, text)]
+    emit(f"wrote {path}" for path in changed)
+    emit([f"{count_of(len(files), 'file')}, {len(changed)} changed"])
+
+
+def _schema(word: str) -> str:
+    known = schema.generate()
+    kind = kind_of(word)
+    if word.lower() == "all":
+        schemas = {name.removesuffix(".json"): json.loads(text) for name, text in known.items()}
+        return json.dumps(schemas, indent=2, ensure_ascii=False)
+    if kind is None:
+        raise click.UsageError(f"there is no kind {word!r}")
+    return known[f"{kind.lower()}.json"].rstrip()
+
+
+def _write(path: Path, text: str) -> bool:
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"{path} can't be written: {error.strerror}") from error
+    return True
