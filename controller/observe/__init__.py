@@ -1,0 +1,1 @@
+"""Looking: which calls make one picture of a cluster, and how old each part of it is."""

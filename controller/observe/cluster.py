@@ -1,0 +1,320 @@
+"""Makes one picture of one cluster: which calls, in which order, and what if a node is silent.
+
+`loop.tick` looks with it; `act.execute` looks again with it, right before a move. The number of calls does not grow with guests:
+four at each look (membership, rows, tasks, HA), replication once a minute, rights and versions every ten minutes, and the
+configs of a few guests.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
+from typing import Final, Protocol, TypeVar
+
+from controller.clock import Clock
+from controller.model.errors import DroverError, Stale
+from controller.model.ids import ClusterName, GuestIdentity, NodeName, Vmid
+from controller.model.observed import (
+    Fresh,
+    Guest,
+    GuestConfig,
+    Node,
+    NodeState,
+    Observed,
+    Preconditions,
+    ReplicationJob,
+    Task,
+)
+from controller.model.reasons import Why
+from controller.observe import selfcheck
+from controller.observe.configs import ConfigCache
+from controller.observe.freshness import Freshness, Part
+from controller.observe.nodes import merged_nodes, with_numbers
+from controller.pve.client import PveClient
+from controller.pve.decode import ClusterStatus, HaStatus, Resources
+
+BACKGROUND_SECONDS: Final = 2.0
+"""How long a look waits for what it could do without: configs and versions, which a silent node may hold up for 30 s."""
+SILENCE_SECONDS: Final = 60.0
+"""How long a node that did not answer in the background is left alone there."""
+RIGHTS_AGAIN_SECONDS: Final = 60.0
+
+Noun = TypeVar("Noun")
+
+
+class Wanted(Protocol):
+    """A move, or a flight: who goes from where to where."""
+
+    @property
+    def identity(self) -> GuestIdentity:
+        """The guest."""
+        ...
+
+    @property
+    def source(self) -> NodeName:
+        """Where it is expected."""
+        ...
+
+    @property
+    def target(self) -> NodeName:
+        """Where it is to go."""
+        ...
+
+
+class Observer:
+    """Looks at one cluster, and keeps what need not be read at every look. token_id: only for the printed `pveum` lines."""
+
+    def __init__(self, client: PveClient, *, cluster: ClusterName, clock: Clock, token_id: str = "") -> None:
+        self._client = client
+        self._cluster = cluster
+        self._clock = clock
+        self._token_id = token_id
+        self._freshness = Freshness()
+        self._configs = ConfigCache()
+        self._versions: dict[NodeName, tuple[int, ...]] = {}
+        self._silent_until: dict[NodeName, float] = {}
+        self._guests: dict[Vmid, Guest] = {}
+        self._online: tuple[NodeName, ...] = ()
+        self._offline: frozenset[NodeName] = frozenset()
+        self._ha: HaStatus | None = None
+        self._jobs: tuple[ReplicationJob, ...] = ()
+        self._missing: tuple[selfcheck.Missing, ...] = ()
+        self._rights_at = 0.0
+
+    @property
+    def missing(self) -> tuple[selfcheck.Missing, ...]:
+        """Rights the token lacks, as last checked."""
+        return self._missing
+
+    @property
+    def missing_rights(self) -> tuple[str, ...]:
+        """The `pveum` lines that would grant what is missing; () when nothing is."""
+        return selfcheck.pveum_lines(self._token_id, self._missing, self._oldest_version())
+
+    def ages(self) -> Mapping[Part, float | None]:
+        """Seconds since each part was read; None = never."""
+        return self._freshness.ages(self._clock.monotonic())
+
+    async def look(self) -> Observed:
+        """The cluster now. Raises DroverError when membership, rows or tasks can't be read: half a picture is none.
+
+        Everything else that fails keeps what was last known of it.
+        """
+        at, now = self._clock.wall(), self._clock.monotonic()
+        core, *rest = await asyncio.gather(
+            self._core(),
+            self._optional(Part.HA, now, self._client.ha_manager_status, self._keep_ha),
+            self._optional(Part.REPLICATION, now, self._client.replication_jobs, self._keep_jobs),
+            self._rights(now),
+            self._background(now),
+            return_exceptions=True,
+        )
+        self._freshness.note(Part.CLUSTER, now, ok=not isinstance(core, BaseException))
+        for part in rest:
+            _value(part)
+        return self._observed(at, *_value(core))
+
+    async def fresh(self, move: Wanted) -> Fresh:
+        """What has to be known right before `move` is posted, read now; independent calls overlap.
+
+        `guest` is None when its config is no longer on the source, `preconditions` also when PVE gives none now: of a locked
+        guest, or without quorum. Raises DroverError when anything else can't be read: what can't be checked is not done.
+        """
+        at = self._clock.wall()
+        cluster, guest, told = await asyncio.gather(
+            self._cluster_now(),
+            self._guest_now(move, at),
+            _or_error(partial(self._client.node_status, move.target)),
+            return_exceptions=True,
+        )
+        membership, nodes, jobs = _value(cluster)
+        present, config, verdict = _value(guest)
+        target, itself = nodes.get(move.target), _value(told)
+        if isinstance(itself, Node):
+            target = None if target is None else with_numbers(target, itself)
+        elif target is not None and target.state is NodeState.ONLINE:
+            raise itself  # a silent target that is not online anyway needs no more proof
+        return Fresh(
+            at=at,
+            quorate=membership.quorate,
+            guest=present,
+            source=nodes.get(move.source),
+            target=target,
+            preconditions=verdict,
+            config=config,
+            jobs=tuple(job for job in jobs if job.vmid == move.identity.vmid),
+        )
+
+    async def _cluster_now(self) -> tuple[ClusterStatus, Mapping[NodeName, Node], tuple[ReplicationJob, ...]]:
+        status, rows, ha, jobs = await asyncio.gather(
+            self._client.cluster_status(),
+            self._client.resources("node"),
+            self._client.ha_manager_status(),
+            self._client.replication_jobs(),
+            return_exceptions=True,
+        )
+        membership = _value(status)
+        return membership, merged_nodes(membership, _value(rows).nodes, _value(ha), self._versions), _value(jobs)
+
+    async def _guest_now(
+        self, move: Wanted, at: float
+    ) -> tuple[Guest | None, GuestConfig | None, Preconditions | None]:
+        """The guest with who it is; its pool, which its own status does not tell, is that of the last look."""
+        who, source, client = move.identity, move.source, self._client
+        status, read, verdict = await asyncio.gather(
+            _unless_gone(partial(client.guest_status, source, who.kind, who.vmid)),
+            _unless_gone(partial(client.guest_config, source, who.kind, who.vmid, read_at=at)),
+            _unless_refused(partial(client.preconditions, source, who.kind, who.vmid)),
+            return_exceptions=True,
+        )
+        guest, config = _value(status), _value(read)
+        if guest is None or config is None:
+            return None, None, None
+        last = self._guests.get(who.vmid)
+        return (
+            replace(guest, identity=config.identity, pool=last.pool if last is not None else ""),
+            config,
+            _value(verdict),
+        )
+
+    # Parts of a look
+
+    async def _core(self) -> tuple[ClusterStatus, Resources, tuple[Task, ...]]:
+        status, rows, tasks = await asyncio.gather(
+            self._client.cluster_status(), self._client.resources(), self._client.tasks(), return_exceptions=True
+        )
+        return _value(status), _value(rows), _value(tasks)
+
+    async def _optional(
+        self, part: Part, now: float, read: Callable[[], Awaitable[Noun]], keep: Callable[[Noun], None]
+    ) -> None:
+        if self._freshness.due(part, now):
+            await self._refresh(part, now, read, keep)
+
+    async def _refresh(
+        self, part: Part, now: float, read: Callable[[], Awaitable[Noun]], keep: Callable[[Noun], None]
+    ) -> None:
+        """Read a part; when that fails the picture goes on with what was last known of it."""
+        try:
+            keep(await read())
+        except DroverError:
+            self._freshness.note(part, now, ok=False)
+        else:
+            self._freshness.note(part, now, ok=True)
+
+    def _keep_ha(self, status: HaStatus) -> None:
+        self._ha = status
+
+    def _keep_jobs(self, jobs: tuple[ReplicationJob, ...]) -> None:
+        self._jobs = jobs
+
+    def _keep_rights(self, missing: tuple[selfcheck.Missing, ...]) -> None:
+        self._missing = missing
+
+    async def _rights(self, now: float) -> None:
+        """Missing rights are looked at more often: somebody may be granting them right now."""
+        again = bool(self._missing) and now - self._rights_at >= RIGHTS_AGAIN_SECONDS
+        if again or self._freshness.due(Part.RIGHTS, now):
+            self._rights_at = now
+            await self._refresh(Part.RIGHTS, now, self._read_rights, self._keep_rights)
+
+    async def _read_rights(self) -> tuple[selfcheck.Missing, ...]:
+        return selfcheck.check(await self._client.permissions(), version=self._oldest_version())
+
+    async def _background(self, now: float) -> None:
+        """Configs and versions: as many as come in time; a node that keeps us waiting is left alone for a while."""
+        silent = {node for node, until in self._silent_until.items() if until > now}
+        online = [node for node in self._online if node not in silent]
+        every = self._freshness.due(Part.VERSIONS, now) and bool(online)
+        reads = [self._read_config(guest, now) for guest in self._configs.due(now, not_on=silent | self._offline)]
+        reads += [self._read_version(node, now) for node in online if every or node not in self._versions]
+        if every:
+            self._freshness.note(Part.VERSIONS, now, ok=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BACKGROUND_SECONDS):
+                await asyncio.gather(*reads)
+
+    async def _read_config(self, guest: Guest, now: float) -> None:
+        read = partial(self._client.guest_config, guest.node, guest.kind, guest.vmid, read_at=self._clock.wall())
+        config = await self._from_node(guest.node, now, read)
+        if config is not None:
+            self._configs.put(config)
+
+    async def _read_version(self, node: NodeName, now: float) -> None:
+        self._versions[node] = await self._from_node(node, now, partial(self._client.node_version, node)) or ()
+
+    async def _from_node(self, node: NodeName, now: float, read: Callable[[], Awaitable[Noun]]) -> Noun | None:
+        """What a node answers, None for any trouble; without an answer in time the node counts as silent."""
+        self._silent_until[node] = now + SILENCE_SECONDS
+        try:
+            answer = await read()
+        except DroverError as error:
+            if error.why not in (Why.NODE_UNREACHABLE, Why.TIMED_OUT):
+                self._silent_until.pop(node, None)
+            return None
+        self._silent_until.pop(node, None)
+        return answer
+
+    def _oldest_version(self) -> tuple[int, ...]:
+        return min((version for version in self._versions.values() if version), default=())
+
+    # The picture
+
+    def _observed(self, at: float, status: ClusterStatus, rows: Resources, tasks: tuple[Task, ...]) -> Observed:
+        nodes = merged_nodes(status, rows.nodes, self._ha, self._versions)
+        self._online = tuple(name for name, node in nodes.items() if node.state is NodeState.ONLINE)
+        self._offline = frozenset(nodes) - frozenset(self._online)
+        self._versions = {name: version for name, version in self._versions.items() if name in self._online}
+        self._guests = {guest.vmid: guest for guest in rows.guests}
+        self._configs.see(self._guests)
+        configs = self._configs.configs
+        for vmid, config in configs.items():
+            self._guests[vmid] = replace(self._guests[vmid], identity=config.identity)
+        return Observed(
+            cluster=self._cluster,
+            at=at,
+            quorate=status.quorate,
+            pve_name=status.name,
+            nodes=nodes,
+            guests=MappingProxyType(self._guests),
+            storages=rows.storages,
+            tasks=tasks,
+            jobs=self._jobs,
+            configs=MappingProxyType(configs),
+            skipped_rows=rows.skipped,
+        )
+
+
+def _value(part: Noun | BaseException) -> Noun:
+    """The result of one of several calls that were awaited together. Raises what it raised."""
+    if isinstance(part, BaseException):
+        raise part
+    return part
+
+
+async def _unless_gone(read: Callable[[], Awaitable[Noun]]) -> Noun | None:
+    try:
+        return await read()
+    except Stale as error:
+        if error.why is Why.GUEST_MOVED:
+            return None
+        raise
+
+
+async def _unless_refused(read: Callable[[], Awaitable[Preconditions | None]]) -> Preconditions | None:
+    """PVE's verdict, None when it gives none: a locked guest, no quorum, a guest that is gone. Each is told elsewhere."""
+    try:
+        return await read()
+    except DroverError as error:
+        if error.why in (Why.GUEST_LOCKED, Why.NO_QUORUM, Why.GUEST_MOVED):
+            return None
+        raise
+
+
+async def _or_error(read: Callable[[], Awaitable[Noun]]) -> Noun | DroverError:
+    try:
+        return await read()
+    except DroverError as error:
+        return error

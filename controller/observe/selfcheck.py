@@ -1,0 +1,90 @@
+"""Whether the token may do what Drover does, and the lines an administrator types when it may not.
+
+Used by `observe.cluster` and `app`. Needed because PVE does not refuse lists to a token without rights: it leaves rows out
+(pve-manager: PVE/API2/Cluster.pm), so a cluster would merely look smaller than it is.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+ROLE: Final = "DroverController"
+ANY_TOKEN: Final = "USER@REALM!TOKEN"  # noqa: S105 - a placeholder in printed lines, not a secret
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    privilege: str
+    path: str
+    why: str
+    hides: bool = False  # lists are filtered without it
+    since: tuple[int, ...] = ()
+    required: bool = True
+
+
+_NEEDS: Final = (
+    _Need("Sys.Audit", "/", "to see quorum, HA states and the tasks of others"),
+    _Need("Sys.Audit", "/nodes", "to see the memory of nodes and to read task logs", hides=True),
+    _Need("VM.Audit", "/vms", "to see guests, their locks and their configs", hides=True),
+    _Need("VM.Migrate", "/vms", "to ask whether a guest can be moved, and to move it"),
+    _Need("Datastore.Audit", "/storage", "to see storages", hides=True),
+    _Need("Pool.Audit", "/pool", "to see which pool a guest is in", hides=True),
+    _Need("Mapping.Audit", "/mapping", "to see mapped devices", required=False),
+    _Need("SDN.Audit", "/sdn", "to see bridges and networks", required=False),
+    _Need("VM.Replicate", "/vms", "to manage replication jobs", since=(9,), required=False),
+)
+_ROOTS: Final = frozenset(need.path for need in _NEEDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A privilege that the token lacks at a path. hides: without it PVE silently leaves rows out of lists."""
+
+    privilege: str
+    path: str
+    why: str
+    hides: bool = False
+
+    def __str__(self) -> str:
+        return (
+            f"{self.privilege} on {self.path} ({self.why}{'; lists are incomplete without it' if self.hides else ''})"
+        )
+
+
+def check(permissions: Mapping[str, Mapping[str, bool]], *, version: tuple[int, ...]) -> tuple[Missing, ...]:
+    """What is missing. permissions: as `PveClient.permissions` returns them. version: of the cluster, () when not known.
+
+    Below /vms and the like a more special ACL replaces the general one (pve-access-control: PVE/RPCEnvironment.pm), so what
+    would be hidden there is missing as well; a guest that the token may see but not move is left to its administrator.
+    """
+    found = []
+    for need in _NEEDS:
+        if not need.required or version < need.since:
+            continue
+        if not permissions.get(need.path, {}).get(need.privilege):
+            found.append(Missing(need.privilege, need.path, need.why, need.hides))
+        elif need.hides:
+            below = sorted(path for path in permissions if path.startswith(f"{need.path}/"))
+            found += [Missing(need.privilege, p, need.why, True) for p in below if need.privilege not in permissions[p]]
+    return tuple(found)
+
+
+def pveum_lines(token_id: str, missing: Iterable[Missing], version: tuple[int, ...]) -> tuple[str, ...]:
+    """Shell lines, for root on any node, that grant what is missing by the role DroverController; none when nothing is.
+
+    The user and its token both need the role: a token with separated privileges can do only what both may. token_id:
+    `user@realm!name`, "" when not known.
+    """
+    paths = [item.path for item in missing]
+    if not paths:
+        return ()
+    token = token_id or ANY_TOKEN
+    user = token.partition("!")[0]
+    privileges = ",".join(dict.fromkeys(need.privilege for need in _NEEDS if version >= need.since))
+    wanted = dict.fromkeys("/" if path in _ROOTS else path for path in paths)
+    lines = [f"pveum role add {ROLE} --privs '{privileges}' || pveum role modify {ROLE} --privs '{privileges}'"]
+    for path in wanted:
+        if user != "root@pam":
+            lines.append(f"pveum acl modify {path} --users '{user}' --roles {ROLE}")
+        lines.append(f"pveum acl modify {path} --tokens '{token}' --roles {ROLE}")
+    return tuple(lines)
