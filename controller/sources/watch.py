@@ -68,6 +68,7 @@ class Watch:
         self._path = path
         self._wake = wake
         self._closed = asyncio.Event()
+        self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -78,6 +79,7 @@ class Watch:
     async def close(self) -> None:
         """Stop."""
         self._closed.set()
+        self._stop.set()
         if self._task is not None:
             await self._task
             self._task = None
@@ -86,7 +88,7 @@ class Watch:
         log = structlog.get_logger().bind(path=str(self._path))
         while not self._closed.is_set():
             now = layout(self._path)
-            stop = asyncio.Event()
+            self._stop = stop = asyncio.Event()
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._follow(now, stop, now.parents, recursive=False))

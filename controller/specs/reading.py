@@ -46,7 +46,7 @@ def parse(document: Document) -> Resource:
             return resource.written_at(document.position(()))
     wrong = {problem.field for problem in found}
     for path, message, allowed in _broken_rules(kind, value, wrong):
-        complain(path, message, allowed, of_key=True)
+        complain(path, message, allowed)
     raise InvalidError(sorted({*problems, *found}, key=lambda problem: (problem.position, problem.field)))
 
 
