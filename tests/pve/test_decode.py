@@ -475,14 +475,13 @@ def test_the_verdict_about_a_container_and_that_of_7_4() -> None:
 
 # --- anything ---------------------------------------------------------------------------------------------------------
 
-_KEYS = st.sampled_from(
-    """
+_KEY_WORDS = """
     type vmid node name status tags maxmem cpu hastate quorate online local upid endtime guest target id remove_job content
     manager_status node_status lrm_status mode memory cpuinfo meta net0 net00 scsi0 rootfs size cores vcpus storage t ha
     not_allowed_nodes mapped-resources mapped-resource-info local_disks blocking-ha-resources unavailable_storages crs
     migration pveversion smbios1 max_workers
-    """.split()
-)
+"""
+_KEYS = st.sampled_from(_KEY_WORDS.split())
 _WORDS = st.sampled_from(
     ["qemu", "lxc", "node", "storage", "cluster", "running", "online", UPID, "1", "a=b,ctime=1", "s:v,size=1T", "1e400"]
 )

@@ -1,0 +1,168 @@
+"""Typed calls: which path and parameters go out, what comes back, and that nothing but DroverError is raised."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TypeVar
+
+import pytest
+
+from controller.model.errors import Ambiguous, Busy, DroverError, Rejected, Retry, Stale
+from controller.model.ids import GuestKind, NodeName, Upid, Vmid
+from controller.model.plan import MoveOptions
+from controller.model.reasons import Why
+from controller.pve.client import PveClient, migrate_params
+from controller.pve.transport import HttpFailure, Json
+from tests.pve.scripted import Answer, Scripted
+
+T = TypeVar("T")
+QEMU, LXC = GuestKind.QEMU, GuestKind.LXC
+PVE1, PVE2 = NodeName("pve1"), NodeName("pve2")
+UPID = Upid("UPID:pve1:0000025F:000881C0:6B038F4F:qmigrate:100:bot@pve!drs:")
+BASE = "/nodes/pve1/qemu/100"
+
+
+def run(call: Coroutine[object, object, T]) -> T:
+    return asyncio.run(call)
+
+
+def client(answers: dict[str, Answer]) -> tuple[PveClient, Scripted]:
+    """Answers by `METHOD path`."""
+    transport = Scripted(answers)
+    return PveClient(transport), transport
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "running", "expected"),
+    [
+        (QEMU, MoveOptions(online=True), True, {"online": True}),
+        (QEMU, MoveOptions(online=True), False, {}),
+        (QEMU, MoveOptions(online=False), True, {}),
+        (
+            QEMU,
+            MoveOptions(online=True, restart=True, with_local_disks=True),
+            True,
+            {"online": True, "with-local-disks": True},
+        ),
+        (QEMU, MoveOptions(online=True, bandwidth_limit_mib_s=100), True, {"online": True, "bwlimit": 102400}),
+        (LXC, MoveOptions(online=False, restart=True), True, {"restart": True}),
+        (LXC, MoveOptions(online=True, restart=True, with_local_disks=True), False, {}),
+        (LXC, MoveOptions(online=True), True, {}),
+        (
+            LXC,
+            MoveOptions(online=False, restart=True, bandwidth_limit_mib_s=1),
+            True,
+            {"restart": True, "bwlimit": 1024},
+        ),
+    ],
+)
+def test_a_migration_is_asked_for_with_what_the_guest_understands(
+    kind: GuestKind, options: MoveOptions, running: bool, expected: dict[str, object]
+) -> None:
+    assert migrate_params(kind, PVE2, options, running=running) == {"target": "pve2", **expected}
+
+
+def test_migrate_posts_once_and_returns_the_task() -> None:
+    pve, wire = client({f"POST {BASE}/migrate": UPID})
+    assert run(pve.migrate(PVE1, QEMU, Vmid(100), PVE2, MoveOptions(online=True), running=True)) == UPID
+    assert wire.asked == [("POST", f"{BASE}/migrate", {"target": "pve2", "online": True})]
+
+
+@pytest.mark.parametrize(
+    "answer", [None, "OK", "", {"upid": UPID}, HttpFailure(status=596, reason="Connection timed out")]
+)
+def test_without_a_task_id_the_outcome_is_unknown(answer: Json | HttpFailure) -> None:
+    pve, wire = client({f"POST {BASE}/migrate": answer})
+    with pytest.raises(Ambiguous) as caught:
+        run(pve.migrate(PVE1, QEMU, Vmid(100), PVE2, MoveOptions(online=True), running=True))
+    assert caught.value.why is Why.ANSWER_LOST
+    assert len(wire.asked) == 1
+
+
+def test_a_locked_guest_has_no_verdict_and_an_old_container_never_has_one() -> None:
+    pve, _ = client({f"GET {BASE}/migrate": HttpFailure(status=500, reason="VM is locked (backup)")})
+    with pytest.raises(Busy):
+        run(pve.preconditions(PVE1, QEMU, Vmid(100)))
+    assert run(pve.preconditions(PVE1, LXC, Vmid(200))) is None  # the script answers 501, as PVE 8 does
+
+
+def test_a_refusal_is_translated_and_names_the_call() -> None:
+    gone = HttpFailure(status=500, reason="Configuration file 'nodes/pve1/qemu-server/100.conf' does not exist")
+    pve, _ = client({f"GET {BASE}/status/current": gone})
+    with pytest.raises(Stale) as caught:
+        run(pve.guest_status(PVE1, QEMU, Vmid(100)))
+    assert caught.value.why is Why.GUEST_MOVED
+    assert caught.value.message.startswith(f"GET {BASE}/status/current: 500 Configuration file")
+
+
+@pytest.mark.parametrize("nonsense", [None, "x", 5, [], {}])
+def test_an_answer_of_the_wrong_shape_is_no_crash(nonsense: Json) -> None:
+    transport = Scripted(
+        dict.fromkeys(
+            [
+                "GET /version", "GET /cluster/status", "GET /cluster/resources", "GET /cluster/tasks", "GET /cluster/options",
+                "GET /cluster/ha/status/manager_status", "GET /cluster/replication", "GET /access/permissions",
+                "GET /nodes/pve1/version", "GET /nodes/pve1/time", "GET /nodes/pve1/status", f"GET {BASE}/status/current",
+                f"GET {BASE}/config", f"GET {BASE}/migrate", "GET /nodes/pve1/tasks", f"GET /nodes/pve1/tasks/{UPID}/status",
+                f"GET /nodes/pve1/tasks/{UPID}/log",
+            ],
+            nonsense,
+        )
+    )  # fmt: skip
+    pve, guest = PveClient(transport), (PVE1, QEMU, Vmid(100))
+    calls: list[Coroutine[object, object, object]] = [
+        pve.version(), pve.cluster_status(), pve.resources(), pve.tasks(), pve.options(), pve.ha_manager_status(),
+        pve.replication_jobs(), pve.permissions(), pve.node_version(PVE1), pve.node_time(PVE1), pve.node_status(PVE1),
+        pve.guest_status(*guest), pve.guest_config(*guest), pve.preconditions(*guest), pve.node_tasks(PVE1),
+        pve.task_status(UPID), pve.task_log(UPID),
+    ]  # fmt: skip
+    for call in calls:
+        try:
+            run(call)
+        except Retry as error:
+            assert error.why is Why.PVE_ERROR  # noqa: PT017 - most of these calls may as well succeed
+    assert len(transport.asked) == len(calls)
+
+
+def test_a_log_is_read_in_pages_and_a_made_up_line_does_not_move_on() -> None:
+    pve, wire = client({f"GET /nodes/pve1/tasks/{UPID}/log": [{"n": 4, "t": "a"}, {"n": 5, "t": "b"}]})
+    assert run(pve.task_log(UPID, 3)) == (("a", "b"), 5)
+    assert wire.asked[0][2] == {"start": 3, "limit": 1000}
+    pve, _ = client({f"GET /nodes/pve1/tasks/{UPID}/log": [{"n": 1, "t": "no content"}]})
+    assert run(pve.task_log(UPID)) == ((), 0)
+
+
+def test_tasks_of_a_node_are_asked_for_by_guest() -> None:
+    pve, wire = client({"GET /nodes/pve1/tasks": [{"upid": UPID, "status": "RUNNING"}]})
+    (task,) = run(pve.node_tasks(PVE1, vmid=Vmid(100), source="all", since=5))
+    assert (task.upid, task.running) == (UPID, True)
+    assert wire.asked[0][2] == {"source": "all", "limit": 500, "vmid": 100, "since": 5}
+
+
+def test_a_task_is_stopped_at_its_own_node() -> None:
+    pve, wire = client({f"DELETE /nodes/pve1/tasks/{UPID}": None})
+    run(pve.stop_task(UPID))
+    assert wire.asked == [("DELETE", f"/nodes/pve1/tasks/{UPID}", {})]
+
+
+def test_names_can_not_leave_their_place_in_a_path() -> None:
+    pve, wire = client({})
+    with pytest.raises(DroverError):
+        run(pve.node_version(NodeName("../access?x#y")))
+    assert wire.paths == ["/nodes/..%2Faccess%3Fx%23y/version"]
+    with pytest.raises(Rejected):
+        run(pve.task_status(Upid("UPID:../x")))
+    assert len(wire.asked) == 1
+
+
+def test_what_nodes_and_the_cluster_tell_of_themselves() -> None:
+    pve, _ = client(
+        {
+            "GET /version": {"version": "9.2.11"},
+            "GET /nodes/pve1/version": {"version": "8.4.1"},
+            "GET /nodes/pve1/time": {"time": 1777593600, "timezone": "Europe/Vienna", "localtime": 1777600800},
+        }
+    )
+    assert run(pve.version()) == (9, 2, 11)
+    assert run(pve.node_version(PVE1)) == (8, 4, 1)
+    told = run(pve.node_time(PVE1))
+    assert (told.epoch, told.zone) == (1777593600, "Europe/Vienna")
