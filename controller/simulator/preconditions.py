@@ -83,9 +83,14 @@ def report(world: World, guest: Guest) -> dict[str, Any]:
     }
     if node.at_least("9.0"):
         answer["has-dbus-vmstate"] = 1
+    sid = world.ha.sid_of(guest)
+    if node.at_least("9.0") and world.ha.manages(guest):
+        answer["dependent-ha-resources"] = world.ha.book.partners(sid, "positive")
     for other in world.nodes:
         if other != guest.node:
             finding = _against(world, guest, other, mapped)
+            if "dependent-ha-resources" in answer and (blockers := world.ha.blockers(sid, other)):
+                finding["blocking-ha-resources"] = [{"sid": name, "cause": "resource-affinity"} for name in blockers]
             answer["not_allowed_nodes"][other] = finding
             if not finding:
                 answer["allowed_nodes"].append(other)

@@ -192,6 +192,13 @@ class AccessFile(_Part):
     acl: tuple[AclFile, ...] = ()
 
 
+class HaFile(_Part):
+    """HA rules (9.x) and groups (8.x), by name, as the API takes them; resources are named by their guests."""
+
+    rules: dict[str, dict[str, str | int]] = {}
+    groups: dict[str, dict[str, str | int]] = {}
+
+
 class FaultFile(BaseModel):
     """Something that happens `at` seconds after the start; further keys are the arguments of `do`."""
 
@@ -215,6 +222,10 @@ class ClusterFile(_Part):
         {}, description="Resource mappings: `pci: {gpu1: {map: [node=pve1,path=0000:01:00.0,…]}}`."
     )
     access: AccessFile = AccessFile()
+    ha: HaFile = HaFile()
+    replication: dict[Annotated[str, Field(pattern=r"^[1-9][0-9]{2,8}-[0-9]{1,9}$")], dict[str, str | int | float]] = (
+        Field({}, description="Replication jobs by id: `100-0: {target: pve2, schedule: '*/15'}`.")
+    )
     faults: tuple[FaultFile, ...] = ()
 
     @model_validator(mode="after")
@@ -231,6 +242,11 @@ def _references(file: ClusterFile) -> Iterator[tuple[tuple[str | int, ...], str]
         for node in storage.nodes:
             if node not in file.nodes:
                 yield ("storages", name, "nodes"), f"there is no node {node!r}; allowed: {nodes}"
+    for ident, job in file.replication.items():
+        if int(ident.partition("-")[0]) not in file.guests:
+            yield ("replication", ident), f"there is no guest {ident.partition('-')[0]}"
+        if job.get("target") not in file.nodes:
+            yield ("replication", ident), f"there is no node {job.get('target')!r}; allowed: {nodes}"
     for vmid, guest in file.guests.items():
         where = ("guests", vmid)
         if guest.node not in file.nodes:

@@ -115,16 +115,14 @@ def guest_row(world: World, guest: Guest) -> dict[str, Any]:
 
 def ha_states(world: World) -> dict[int, str]:
     """Return VMID to HA state of the managed guests."""
-    return {int(sid.partition(":")[2]): str(entry.get("state", "started")) for sid, entry in world.ha_resources.items()}
+    return {int(sid.partition(":")[2]): world.ha.state_of(sid) for sid in world.ha_resources}
 
 
 def ha_state(world: World) -> object:
     """Return something that changes when `ha_states` does."""
-    return tuple((sid, entry.get("state")) for sid, entry in world.ha_resources.items())
+    return (tuple(ha_states(world).items()), tuple(world.ha.node_status.items()))
 
 
 def ha_node_state(world: World, name: str) -> str | None:
     """Return the HA manager's word on a node, None when HA was never used."""
-    if not world.ha_resources:
-        return None
-    return "online" if world.nodes[name].member else "unknown"
+    return world.ha.node_status.get(name)

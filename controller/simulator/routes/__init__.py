@@ -6,8 +6,7 @@
 from functools import partial
 from typing import Any
 
-from controller.simulator import faults
-from controller.simulator import ha_actions
+from controller.simulator import faults, ha_actions
 from controller.simulator.access import NOBODY, Auth, forbidden
 from controller.simulator.api import REASONS, ApiError, Request, Response
 from controller.simulator.nodes import Node
@@ -17,6 +16,7 @@ from controller.simulator.routes import (  # noqa: F401 - importing registers th
     guest_config,
     guests,
     ha,
+    ha_status,
     lxc_migrate,
     nodes,
     pools,

@@ -7,7 +7,7 @@ from typing import Any
 
 from controller.simulator import migrate, migrate_container, preconditions
 from controller.simulator.api import ApiError
-from controller.simulator.routes.qemu_migrate import ha_migrate, managed
+from controller.simulator.routes.qemu_migrate import ha_migrate
 from controller.simulator.routes.registry import Call, route
 from controller.simulator.storage import storages_of
 
@@ -36,7 +36,7 @@ def start(call: Call) -> str:
         call.check(f"/vms/{guest.vmid}", "VM.Config.Disk")
         for name in mapping.values():
             call.check(f"/storage/{name}", "Datastore.AllocateSpace")
-    if guest.vmid in managed(world):
+    if world.ha.manages(guest):
         return ha_migrate(world, guest, target, node=call.node.name, user=call.auth.full)
     wish = call.get("bwlimit")
     ceiling = preconditions.bandwidth(

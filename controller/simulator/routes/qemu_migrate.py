@@ -79,10 +79,14 @@ def ha_migrate(world: World, guest: Guest, target: str, *, node: str, user: str)
         if blockers := world.ha.blockers(sid, target):
             task.log += [f"cannot migrate resource '{sid}' to node '{target}':", ""]
             for other in blockers:
-                task.log.append(f"- resource '{other}' on target node '{target}' in negative affinity with resource '{sid}'")
+                task.log.append(
+                    f"- resource '{other}' on target node '{target}' in negative affinity with resource '{sid}'"
+                )
             raise TaskFailed(f"command 'ha-manager migrate {sid} {target}' failed: exit code 2")
         for partner in world.ha.book.partners(sid, "positive"):
-            task.log.append(f"also migrate resource '{partner}' in positive affinity with resource '{sid}' to target node '{target}'")
+            task.log.append(
+                f"also migrate resource '{partner}' in positive affinity with resource '{sid}' to target node '{target}'"
+            )
         world.ha.request("migrate", sid, target)
 
     return world.spawn(node, "hamigrate", str(guest.vmid), user, body).upid

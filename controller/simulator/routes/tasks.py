@@ -60,6 +60,11 @@ def log(call: Call) -> Answer:
     else:
         _require(call, task, "Sys.Audit")
         lines = task.log or ["no content"]
+    return page(lines, call)
+
+
+def page(lines: list[str], call: Call) -> Answer:
+    """Return the asked part of a log; limit 0 means all (pve-common: PVE/Tools.pm dump_logfile)."""
     start, limit = int(call.get("start", 0)), int(call.get("limit", 50))
     end = start + limit if limit else len(lines)
     rows = [{"n": number, "t": text} for number, text in enumerate(lines[start:end], start + 1)]
