@@ -34,10 +34,10 @@ def command(user: str, token: str, credential: str) -> None:
             f"pveum user token add '{user}' '{token}' --privsep 1   # prints the secret, this once",
             *lines,
             "",
-            "# Then on this machine: put the secret into a file that only Drover may read, and name it in the settings:",
+            "# Then on this machine: put the secret into a file beside the settings that only Drover may read, and name it there:",
             f"#   [credentials.{credential}]",
             f'#   tokenId = "{token_id}"',
-            f'#   secretFile = "/etc/drover/{credential}.token"',
+            f'#   secretFile = "{credential}.token"',
             '#   endpoints = ["https://HOST:8006"]',
         ]
     )

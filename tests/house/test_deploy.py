@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -78,7 +79,7 @@ def test_the_unit_keeps_what_drover_writes_where_it_looks_for_it() -> None:
     lines = UNIT.read_text().splitlines()
     assert f"StateDirectory={Settings().state_directory.name}" in lines
     assert f"RuntimeDirectory={Settings().socket.parent.name}" in lines
-    assert f"LoadCredential=pve-token:{DEFAULT_FILE.parent}/pve-token" in lines
+    assert f"LoadCredential=lab.token:{DEFAULT_FILE.parent}/lab.token" in lines
 
 
 def analyze(*arguments: str) -> str:
@@ -126,3 +127,18 @@ def test_the_container_installs_what_is_locked() -> None:
     assert "--require-hashes" in lines
     for source in re.findall(r"^COPY (?!--from)(\S+)", lines, re.MULTILINE):
         assert (DEPLOY.parent / source).exists(), source
+
+
+def commands(text: str) -> list[str]:
+    """The lines of a script that do something, without comments."""
+    lines = [line.partition("   #")[0].strip() for line in text.splitlines() if not line.startswith(("#", "set "))]
+    return [line for line in lines if line]
+
+
+def test_the_script_for_role_and_token_does_what_drover_rights_prints() -> None:
+    printed = subprocess.run(
+        [sys.executable, "-m", "controller", "rights"], capture_output=True, text=True, check=True
+    ).stdout
+    script = DEPLOY / "pve/role-and-token.sh"
+    assert commands(script.read_text()) == commands(printed)
+    assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0

@@ -123,10 +123,10 @@ def known_settings(folder: Path, table: str, within: str) -> set[str]:
 
 def test_the_settings_example_is_whole_and_valid(tmp_path: Path) -> None:
     [example] = blocks(ROOT / "docs/settings.md", "toml")
-    (tmp_path / "pve-token").write_text("secret")
+    (tmp_path / "lab.token").write_text("secret")
     (tmp_path / "drover.toml").write_text(example)
     settings = load(tmp_path / "drover.toml", {})
-    assert settings.credentials["home"].secret.reveal() == "secret"
+    assert settings.credentials["lab"].secret.reveal() == "secret"
     for table in ("", "http", "log", "loop"):
         for key in known_settings(tmp_path, table, example):
             assert re.search(rf"^(\[?{key}[.\] ])", example, re.MULTILINE), f"{table}.{key} is not in docs/settings.md"
@@ -134,9 +134,9 @@ def test_the_settings_example_is_whole_and_valid(tmp_path: Path) -> None:
 
 def test_the_settings_of_the_readme_are_valid(tmp_path: Path) -> None:
     [example] = blocks(README, "toml")
-    (tmp_path / "pve-token").write_text("secret")
+    (tmp_path / "lab.token").write_text("secret")
     (tmp_path / "drover.toml").write_text(example)
-    assert load(tmp_path / "drover.toml", {}).credentials["home"].token_id == "drover@pve!main"
+    assert load(tmp_path / "drover.toml", {}).credentials["lab"].token_id == "drover@pve!main"
 
 
 def test_every_variable_that_wins_over_the_file_is_named() -> None:
