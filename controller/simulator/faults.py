@@ -282,7 +282,7 @@ def storage_active(world: World, *, storage: str, node: str) -> None:
 def storage_full(world: World, *, storage: str, free: int = 0) -> None:
     """Fill a storage up to `free` bytes."""
     held = world.storages[storage]
-    used = max((held.used(name) for name in world.nodes), default=0)
+    used = min(held.used(name) for name in world.nodes)
     held.base_used += max(0, held.size - free - used)
 
 

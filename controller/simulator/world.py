@@ -90,7 +90,7 @@ class World:
         self.storages = {name: Storage.of(name, storage) for name, storage in file.storages.items()}
         self.guests: dict[int, Guest] = {}
         for vmid, guest in sorted(file.guests.items()):
-            self.add(vmid, guest)
+            self.add(vmid, guest, at_start=True)
         self.access = Access.of(file.access, file.version, lambda: self.now, self._pool_members)
         self.network = Network(self.engine, {name: float(node.file.link) for name, node in self.nodes.items()})
         self.replicator = Replication(self, self.replication)
@@ -109,8 +109,8 @@ class World:
             config=dict(file.config),
         )
 
-    def add(self, vmid: int, file: GuestFile) -> Guest:
-        """Create a guest with its volumes."""
+    def add(self, vmid: int, file: GuestFile, *, at_start: bool = False) -> Guest:
+        """Create a guest with its volumes; one that was there at the start has been broadcast already."""
         volids: dict[str, str] = {}
         for number, (key, disk) in enumerate(file.disks.items()):
             storage = self.storages[disk.storage]
@@ -141,7 +141,7 @@ class World:
         self.guests[vmid] = guest
         if file.ha is not None:
             self.ha_resources[f"{'ct' if file.type == 'lxc' else 'vm'}:{vmid}"] = dict(file.ha)
-        if self.now > self.start:
+        if not at_start:
             guest.created = guest.changed = self.now
         self.revision += 1
         if running:
