@@ -12,7 +12,7 @@ from controller.cli.jsonpath import value_at
 from controller.cli.kinds import Row, age, complete, events_table, number_at, plural_of, table, text_at
 from controller.cli.table import Cell, bar, columns, emit, paint, tone_of
 from controller.model.reasons import Why
-from controller.report.units import duration, rate, size
+from controller.report.units import count_of, duration, epoch_of, rate, size
 
 
 @click.command()
@@ -106,9 +106,10 @@ def _history(item: Data, now: float) -> Iterator[tuple[str, Cell]]:
             ),
         )
     if value_at(item, ".status.backoff") is not None:
-        then = value_at(item, ".status.backoff.untilTime")
-        count, why = text_at(item, ".status.backoff.failures"), text_at(item, ".status.backoff.message")
-        yield "Back-off", Cell(f"{count} failures, not before {then}: {why}", "warn")
+        until = value_at(item, ".status.backoff.untilTime")
+        left = (epoch_of(until) or now) - now if isinstance(until, str) else 0.0
+        count, why = int(number_at(item, ".status.backoff.failures") or 0), text_at(item, ".status.backoff.message")
+        yield "Back-off", Cell(f"{count_of(count, 'failure')}, again in {duration(left)}: {why}", "warn")
 
 
 def _conditions(item: Data, now: float) -> Iterator[str]:

@@ -81,7 +81,7 @@ def _text(results: Sequence[app.PlanResult], path: Path) -> Iterator[str]:
             error = result.error
             if error is not None:
                 yield paint(f"  {error.why}: {error.message}", "bad")
-                yield paint(f"  {error.why.remedy}", "soft") if error.why.remedy else ""
+                yield paint(f"  {error.why.remedy}", "soft")
             continue
         yield _title(result)
         yield from show(result.plan, result.seen, result.specs)
@@ -140,8 +140,7 @@ def _moves(rows: Sequence[tuple[Move, str, str]]) -> Iterator[str]:
     lines = columns(
         [
             (
-                Cell("~", "busy"),
-                Cell(f"{move.kind.noun} {move.vmid}"),
+                Cell(f"~ {move.kind.noun} {move.vmid}", "busy"),
                 Cell(move.name, "bold"),
                 f"{move.source} -> {move.target}",
                 Cell(size(move.memory_bytes), right=True),
@@ -167,7 +166,7 @@ def _guests(mark: str, tone: str, rows: Sequence[tuple[Vmid, str, str, str]], se
         noun, name, node = (guest.kind.noun, guest.name, guest.node) if guest is not None else ("guest", "", "")
         memory = Cell(size(guest.memory_bytes if guest is not None else None), right=True)
         cells.append(
-            (Cell(mark, tone), f"{noun} {vmid}", Cell(name, "bold"), f"on {node}", memory, f"{why}: {message}")
+            (Cell(f"{mark} {noun} {vmid}", tone), Cell(name, "bold"), f"on {node}", memory, f"{why}: {message}")
         )
     for line, (_, _, _, remedy) in zip(columns(cells, indent=2), rows, strict=True):
         yield line

@@ -154,8 +154,7 @@ def _troubled(guests: Iterable[GuestLine], more: int) -> Iterator[str]:
     listed = list(guests)
     rows = [
         (
-            Cell("!" if guest.state == "Blocked" else "~", tone_of(guest.state)),
-            f"{guest.noun} {guest.vmid}",
+            Cell(f"{'!' if guest.state == 'Blocked' else '~'} {guest.noun} {guest.vmid}", tone_of(guest.state)),
             Cell(guest.name, "bold"),
             f"on {guest.node}",
             Cell(f"{guest.reason}: {guest.message}"),

@@ -26,8 +26,9 @@ class Cell:
     def painted(self, width: int = 0) -> str:
         """The text in its colour, filled up to `width`."""
         text = plain(self.text)
-        filled = text.rjust(width) if self.right else text.ljust(width)
-        return paint(filled, self.tone)
+        gap = " " * (width - len(text))
+        painted = paint(text, self.tone) if text else ""
+        return gap + painted if self.right else painted + gap
 
 
 def paint(text: str, tone: str) -> str:

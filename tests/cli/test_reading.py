@@ -1,0 +1,205 @@
+"""What the reading verbs print, against a real server."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import yaml
+from click.testing import Result
+
+from controller.cli.client import Client
+from controller.cli.status import in_one_line
+from tests.cli.daemon import Daemon
+from tests.report import scene
+
+Said = Callable[..., Result]
+
+ANSI = re.compile(r"\x1b\[")
+
+
+def table(text: str) -> list[list[str]]:
+    """Cells of printed columns."""
+    return [re.split(r" {2,}", line.strip()) for line in text.splitlines()]
+
+
+def test_status_shows_drains_moves_and_what_is_blocked_with_reason_and_remedy(said: Said, daemon: Daemon) -> None:
+    done = said("status", "--server", daemon.url)
+    assert done.exit_code == 0
+    for line in (
+        "default (lab)  Enforce  Ready  Armed  seen 0s ago",
+        "  7 guests: 3 fine, 1 planned, 1 waiting, 1 blocked, 1 moving",
+        "  pve1  Draining  ██░░░░░░░░░░░░░░░░░░  8 %  1 of 5 guests moved away from pve1, 1 moving, 1 blocked (new firmware)",
+        "  VM 101  db-1  pve1 -> pve2  ████████░░░░░░░░  50 %  4.0 GiB of 8.0 GiB  112 MiB/s  36s left  NodeMaintenance, Memory",
+        "  ! VM 105  build  on pve1  NoTargetFits: no node can take VM 105 build (48 GiB): pve2 has 30 GiB free",
+        "      Free memory, add a node, or relax a policy.",
+        "policies/apart.yaml:9:5: spec.keepApart.maxPerDomain: has to be 1 or more; allowed: a whole number",
+    ):
+        assert line in done.output.splitlines()
+
+
+@pytest.mark.parametrize("word", ["nm", "NodeMaintenance", "nodemaintenances", "NODEMAINTENANCE"])
+def test_a_kind_answers_to_all_its_names(said: Said, daemon: Daemon, word: str) -> None:
+    done = said("get", word, "--server", daemon.url)
+    assert table(done.output) == [
+        ["NAME", "NODE", "MODE", "PROGRESS", "DRAINED"],
+        ["label-pve1", "pve1", "Evacuate", "8", "False"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "row"),
+    [
+        ("pvec", ["default", "Enforce", "True", "Armed"]),
+        ("pven", ["pve1", "default", "True", "False", "False"]),
+        ("pp", ["databases-apart", "default", "Must", "2", "1", "False"]),
+        ("mp", ["gentle", "default", "LiveIfPossible", "0"]),
+        ("rp", ["pairs", "default", "*/15"]),
+        ("guests", ["105", "build", "qemu", "pve1", "running", "48.0 GiB", "Blocked", "NoTargetFits", "-"]),
+        ("vm", ["201", "dns", "lxc", "pve1", "running", "1.0 GiB", "Waiting", "SlotTaken", "pve2"]),
+        (
+            "moves",
+            ["101", "db-1", "pve1 -> pve2", "Running", "4.0 GiB", "112 MiB/s", "36s", "NodeMaintenance", "41s", "-"],
+        ),
+        (
+            "migrations",
+            ["104", "web-2", "pve1 -> pve2", "Succeeded", "2.0 GiB", "-", "-", "NodeMaintenance", "41s", "5s"],
+        ),
+        ("plans", ["default", "c8da62793c06", "1", "1", "1", "1", "3", "0s"]),
+    ],
+)
+def test_a_list_has_the_columns_of_its_kind(said: Said, daemon: Daemon, word: str, row: list[str]) -> None:
+    done = said("get", word, "--server", daemon.url)
+    assert done.exit_code == 0, done.output
+    assert row in table(done.output)
+
+
+def test_wide_says_more(said: Said, daemon: Daemon) -> None:
+    done = said("get", "guests", "-o", "wide", "--server", daemon.url)
+    assert "no node can take VM 105 build" in done.output
+    assert "HOME" in done.output.splitlines()[0]
+
+
+def test_yaml_and_json_are_the_object_as_written_with_its_status(said: Said, daemon: Daemon) -> None:
+    as_yaml = yaml.safe_load(said("get", "pp", "databases-apart", "-o", "yaml", "--server", daemon.url).output)
+    as_json = json.loads(said("get", "pp", "databases-apart", "-o", "json", "--server", daemon.url).output)
+    assert as_yaml == as_json
+    assert as_json["spec"]["guestSelector"] == {"tags": {"any": ["db"]}}
+    assert as_json["status"]["matchedGuests"] == 2
+    listed = json.loads(said("get", "pp", "-o", "json", "--server", daemon.url).output)
+    assert listed["items"] == [as_json]
+
+
+def test_describe_of_a_maintenance_has_conditions_and_blocked_guests_with_what_to_do(
+    said: Said, daemon: Daemon
+) -> None:
+    text = said("describe", "nm", "label-pve1", "--server", daemon.url).output
+    assert "Accepted  True    Accepted         0s  implied by the label of PveNode/pve1" in text
+    assert "! 105 build  NoTargetFits: no node can take" in text
+    assert "Free memory, add a node, or relax a policy." in text
+
+
+@pytest.mark.parametrize("name", ["201", "dns"])
+def test_describe_of_a_guest_says_where_why_what_next_and_what_happened(said: Said, daemon: Daemon, name: str) -> None:
+    text = said("describe", "guest", name, "--server", daemon.url).output
+    for words in (
+        "CT 201 dns",
+        "SlotTaken",
+        "Goes to     pve2",
+        "2 failures, again in 40s: no route to host",
+        "MoveFailed",
+    ):
+        assert words in text
+
+
+def test_events_are_told_with_age_and_can_be_narrowed(said: Said, daemon: Daemon) -> None:
+    every = said("events", "--server", daemon.url).output.splitlines()
+    assert [re.split(r" {2,}", line.strip())[2] for line in every[1:]] == [
+        "MoveSucceeded",
+        "MoveFailed",
+        "InvalidManifest",
+    ]
+    assert len(said("events", "--warnings", "--server", daemon.url).output.splitlines()) == 3
+    about = json.loads(said("events", "--about", "Guest/104", "-o", "json", "--server", daemon.url).output)
+    assert [event["reason"] for event in about] == ["MoveSucceeded"]
+
+
+def test_the_stream_behind_watch_speaks_at_once_and_after_every_change(daemon: Daemon) -> None:
+    board = daemon.board
+    assert board is not None
+    seen = Client(daemon.url).watch()
+    assert next(seen).clusters[0].name == "default"
+    daemon.call(lambda: board.forget(scene.CLUSTER))
+    assert next(seen).clusters == ()
+    seen.close()  # type: ignore[attr-defined]  # it is a generator
+
+
+def test_watch_without_a_terminal_prints_one_line_per_change(daemon: Daemon) -> None:
+    line = in_one_line(Client(daemon.url).overview())
+    assert line == "default: 3 fine, 1 planned, 1 waiting, 1 blocked, 1 moving; pve1 draining 8%"
+
+
+def test_colours_are_for_terminals_that_want_them(said: Said, daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not ANSI.search(said("status", "--server", daemon.url).output)
+    assert ANSI.search(said("status", "--server", daemon.url, color=True).output)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not ANSI.search(said("status", "--server", daemon.url, color=True).output)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("get", "nonsense"), 64, "there is no kind 'nonsense'; known: pveclusters (pvec)"),
+        (("get", "guest", "999"), 1, "there is no Guest 999"),
+        (("get", "nm", "label-pve9"), 1, "there is no NodeMaintenance label-pve9"),
+        (("describe", "nm"), 64, "Missing argument 'NAME'"),
+        (("status", "--colour"), 64, "No such option"),
+    ],
+)
+def test_errors_are_one_sentence(said: Said, daemon: Daemon, arguments: tuple[str, ...], code: int, words: str) -> None:
+    done = said(*arguments, "--server", daemon.url)
+    assert done.exit_code == code
+    assert words in done.stderr
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("verb", [("status",), ("status", "--watch"), ("get", "nm"), ("events",)])
+def test_without_a_daemon_it_says_so(said: Said, verb: tuple[str, ...]) -> None:
+    done = said(*verb, "--server", "http://127.0.0.1:1")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: no Drover answers at http://127.0.0.1:1 (")
+    assert "is `drover run` running?" in done.stderr
+
+
+def test_something_else_that_answers_is_not_taken_for_drover(said: Said, daemon: Daemon) -> None:
+    done = said("get", "nm", "--server", f"{daemon.url}/nowhere")
+    assert done.exit_code == 1
+    assert "Traceback" not in done.output
+
+
+def test_control_characters_of_a_name_do_not_reach_the_terminal(said: Said, daemon: Daemon) -> None:
+    board = daemon.board
+    assert board is not None
+    bad = replace(scene.GUESTS[scene.PLAN.moves[0].vmid], name="web\x1b]0;owned\x07")
+    seen = replace(scene.ARRIVED, guests={**scene.ARRIVED.guests, bad.vmid: bad})
+    view = replace(scene.VIEW, seen=seen)
+    daemon.call(lambda: board.publish(view, scene.SPECS, {}, None))
+    done = said("get", "guests", "--server", daemon.url)
+    assert "web\N{REPLACEMENT CHARACTER}]0;owned\N{REPLACEMENT CHARACTER}" in done.output
+    assert "\x1b" not in done.output
+
+
+def test_confirm_and_look_go_over_the_socket(said: Said, daemon: Daemon) -> None:
+    socket = str(daemon.socket)
+    assert said("confirm", "sha256:4f5e", "--socket", socket).output == "revision sha256:4f5e is confirmed\n"
+    refused = said("confirm", "another", "--socket", socket)
+    assert (refused.exit_code, refused.stderr) == (1, "Error: revision another does not wait for confirmation\n")
+    assert said("look", "--socket", socket).exit_code == 0
+    assert daemon.told == ["confirm sha256:4f5e", "confirm another", "look"]
+
+
+def test_confirm_without_a_daemon_says_so(said: Said, tmp_path: object) -> None:
+    done = said("confirm", "x", "--socket", f"{tmp_path}/nobody.sock")
+    assert done.exit_code == 1
+    assert "is `drover run` running?" in done.stderr
