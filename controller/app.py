@@ -67,7 +67,7 @@ async def serve(
     publisher = Publisher(board, metrics, clock, listeners)
     wiring = Wiring(
         clock=clock,
-        connect=lambda spec: connect(spec, settings, clock, _counter(metrics, spec)),
+        connect=lambda spec: connect(spec, settings, clock, metrics.count_call(ClusterName(spec.metadata.name))),
         planner=lambda: ThreadPlanner(settings.loop.planner_seconds),
         publisher=publisher,
         open_store=lambda name: Store.open(settings.state_directory, name),
@@ -116,11 +116,6 @@ def connect(
         ),
     )
     return Connection(Metered(transport, on_call, monotonic=clock.monotonic), transport.close)
-
-
-def _counter(metrics: Metrics, spec: PveCluster) -> Callable[[Call], None]:
-    name = ClusterName(spec.metadata.name)
-    return lambda call: metrics.api_request(name, call.method, call.status)
 
 
 def credential_for(spec: PveCluster, credentials: Mapping[str, Credential]) -> Credential:

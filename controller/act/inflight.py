@@ -28,6 +28,7 @@ HA_REQUEST = "hamigrate"
 """PVE's task that only asks the HA manager; the move itself is another task, by root@pam (qemu-server: PVE/API2/Qemu.pm)."""
 
 _HA_MOVING = frozenset({"migrate", "relocate"})
+_RECENT = 100  # attempts: more than can end while a list of tasks is behind
 _LOG_PAGES = 100  # of the last read of a log; more is a log that grows faster than it can be read
 
 
@@ -90,6 +91,17 @@ async def settle(
         if outcome is not None:
             outcomes.append(outcome)
     return tuple(outcomes)
+
+
+def without_ended(seen: Observed, store: Store) -> Observed:
+    """`seen` without the tasks whose end is already observed: the list is up to 10 s behind (pve-manager: PVE/API2/Cluster.pm).
+
+    Raises Retry(STORE_FAILED).
+    """
+    if not any(task.running and task.migrates for task in seen.tasks):
+        return seen
+    over = {outcome.upid for outcome in store.attempts(_RECENT)}
+    return replace(seen, tasks=tuple(task for task in seen.tasks if task.upid not in over))
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ def _move(scene: Scene, intent: Intent, target: NodeName) -> Move:
     guest = intent.guest
     origin = scene.memory.origins.get(guest.vmid)
     home = origin is not None and origin.node == target
-    choice = "which is its home" if home else _choice(intent, target)
+    choice = "is its home" if home and intent.lane is not Lane.RETURN else _choice(intent, target)
     return Move(
         identity=guest.identity,
         name=guest.name,

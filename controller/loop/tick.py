@@ -51,6 +51,7 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
         )
         if ended:  # nobody plans on a look that is older than the news
             seen = await parts.observer.look()
+        seen = inflight.without_ended(seen, parts.store)
     except DroverError as error:
         return _blind(parts, cluster, last, error)
     view = ClusterView(

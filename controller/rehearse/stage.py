@@ -6,6 +6,7 @@ Used by `rehearse.story` and by tests that need the whole line; nothing in here 
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from controller.loop.cluster_loop import Connection, Wiring
 from controller.loop.daemon import Daemon
@@ -58,6 +59,14 @@ class StageSource:
         self._changed.set()
 
 
+class StageOptions(TypedDict, total=False):
+    """What a test may put between the daemon and its world."""
+
+    wrap: Callable[[Transport], Transport]
+    open_store: Callable[[Path, ClusterName], Store]
+    listeners: Sequence[Listener]
+
+
 class Stage:
     """One cluster file, one folder, one state directory, one clock; the daemon can be started, killed and started again."""
 
@@ -68,9 +77,7 @@ class Stage:
         state: Path,
         *,
         seed: int = 0,
-        wrap: Callable[[Transport], Transport] = lambda transport: transport,
-        open_store: Callable[[Path, ClusterName], Store] = Store.open,
-        listeners: Sequence[Listener] = (),
+        **options: Unpack[StageOptions],
     ) -> None:
         self.loop = VirtualLoop()
         self.clock = VirtualClock(self.loop)
@@ -81,9 +88,9 @@ class Stage:
         self.board = Board(self.clock)
         self._simulator = Simulator(self.world)
         self._state = state
-        self._wrap = wrap
-        self._open_store = open_store
-        self._listeners = tuple(listeners)
+        self._wrap = options.get("wrap", lambda transport: transport)
+        self._open_store = options.get("open_store", Store.open)
+        self._listeners = tuple(options.get("listeners", ()))
         self._task: asyncio.Task[None] | None = None
 
     def transport(self) -> Transport:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,12 +19,14 @@ from controller.loop.publish import Statuses
 from controller.model.event import Event
 from controller.model.plan import Plan
 from controller.model.view import ClusterView
-from controller.rehearse.stage import SECRET, TOKEN, Stage
-from controller.rehearse.virtual_time import run
+from controller.rehearse.stage import SECRET, TOKEN, Stage, StageOptions
+from controller.rehearse.virtual_time import EPOCH, run
 from controller.simulator import faults
 from controller.simulator.seed import ClusterFile
 from controller.simulator.world import Entry
 from controller.specs import API_VERSION
+
+MANIFESTS = "manifests"
 
 Document = dict[str, object]
 
@@ -79,17 +82,28 @@ def load(path: Path) -> StoryFile:
 
 def play(story: StoryFile, folder: Path) -> Told:
     """Play a story in an empty `folder`; the same story gives the same log, byte by byte."""
-    manifests = folder / "manifests"
+    teller = _Teller()
+    stage = stage_of(story, folder, listeners=(teller.hear,))
+    teller.clock = stage.clock.monotonic
+    stage.world.observers.append(teller.world)
+    run(_play(story, stage, folder / MANIFESTS), stage.loop)
+    teller.close(stage)
+    return Told(teller.log, stage)
+
+
+def stage_of(story: StoryFile, folder: Path, **options: Unpack[StageOptions]) -> Stage:
+    """The stage of a story in an empty `folder`, its manifests written below `folder / MANIFESTS`."""
+    manifests = folder / MANIFESTS
     manifests.mkdir()
     for document in _with_cluster(story.objects):
         _write(manifests, document)
-    teller = _Teller()
-    stage = Stage(_with_token(story.cluster), manifests, folder / "state", seed=story.seed, listeners=(teller.hear,))
-    teller.clock = stage.clock.monotonic
-    stage.world.observers.append(teller.world)
-    run(_play(story, stage, manifests), stage.loop)
-    teller.close(stage)
-    return Told("".join(f"{line}\n" for line in teller.lines), stage)
+    return Stage(_with_token(story.cluster), manifests, folder / "state", seed=story.seed, **options)
+
+
+def label(manifests: Path, node: str, value: str | None) -> None:
+    """Put the maintenance label of a node to `value`, or take it away."""
+    labels = {} if value is None else {"drover.dev/maintenance": value}
+    _write(manifests, {"kind": "PveNode", "metadata": {"name": node, "labels": labels}, "spec": {}})
 
 
 async def _play(story: StoryFile, stage: Stage, manifests: Path) -> None:
@@ -120,8 +134,7 @@ def _edit(step: Step, manifests: Path) -> bool:
     if step.remove is not None:
         (manifests / _file_name(*step.remove.split("/"))).unlink()
     for node, value in (step.label or {}).items():
-        labels = {} if value is None else {"drover.dev/maintenance": value}
-        _write(manifests, {"kind": "PveNode", "metadata": {"name": node, "labels": labels}, "spec": {}})
+        label(manifests, node, value)
     for name, text in (step.text or {}).items():
         (manifests / name).write_text(text, encoding="utf-8")
     return any((step.write, step.remove, step.label, step.text))
@@ -166,7 +179,7 @@ class _Teller:
     """Turns views, events and the simulator's journal into lines."""
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
+        self._lines: list[tuple[float, str]] = []
         self.clock: Callable[[], float] = lambda: 0.0
         self._plan = ""
 
@@ -178,7 +191,14 @@ class _Teller:
             self._say("drover", f"{event.about} {event.reason}: {event.message}")
 
     def world(self, entry: Entry) -> None:
-        self._say("pve", str(entry))
+        # The simulator catches up when it is asked: what happened in between has its own time.
+        self._lines.append((entry.at - EPOCH, f"pve    {entry}"))
+
+    @property
+    def log(self) -> str:
+        """The lines in order of time; at the same moment as they were told."""
+        ordered = sorted(self._lines, key=lambda line: line[0])
+        return "".join(f"{at:7.1f} {text}\n" for at, text in ordered)
 
     def close(self, stage: Stage) -> None:
         """Where everybody is in the end, and how often PVE was asked to change something."""
@@ -189,7 +209,7 @@ class _Teller:
             self._say("end", f"{line} {writes.count(line)}x")
 
     def _say(self, who: str, text: str) -> None:
-        self.lines.append(f"{self.clock():7.1f} {who:<6} {text}")
+        self._lines.append((self.clock(), f"{who:<6} {text}"))
 
 
 def _plan_line(plan: Plan) -> str:
