@@ -63,9 +63,10 @@ class Desk:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self.store = Store.open(directory, LAB)
         self.loop = VirtualLoop()
         self.clock = VirtualClock(self.loop)
-        self.store = Store.open(directory, LAB)
+        self.restart()
         self.pve = Scripted({})
         self.client = PveClient(self.pve)
         self.offline: set[NodeName] = set()
@@ -80,6 +81,7 @@ class Desk:
         """As after `kill -9`: only what is on disk is known."""
         self.store.close()
         self.store = Store.open(self._directory, LAB)
+        self.store._database.execute("PRAGMA synchronous = OFF")  # the disk's honesty is tested with the store
 
     def fly(self, task: Upid | None = OURS, flight: Flight = FLIGHT, origin: Origin | None = ORIGIN) -> Flight:
         """Begin the move; with `task` PVE has answered."""
