@@ -126,16 +126,16 @@ class Observer:
         cluster, guest, told = await asyncio.gather(
             self._cluster_now(),
             self._guest_now(move, at),
-            _or_error(partial(self._client.node_status, move.target)),
+            self._client.node_status(move.target),
             return_exceptions=True,
         )
         membership, nodes, jobs = _value(cluster)
         present, config, verdict = _value(guest)
-        target, itself = nodes.get(move.target), _value(told)
-        if isinstance(itself, Node):
-            target = None if target is None else with_numbers(target, itself)
-        elif target is not None and target.state is NodeState.ONLINE:
-            raise itself  # a silent target that is not online anyway needs no more proof
+        target = nodes.get(move.target)
+        if isinstance(told, Node):
+            target = None if target is None else with_numbers(target, told)
+        elif not isinstance(told, DroverError) or (target is not None and target.state is NodeState.ONLINE):
+            raise told  # a silent target that is not online anyway needs no more proof
         return Fresh(
             at=at,
             quorate=membership.quorate,
@@ -311,10 +311,3 @@ async def _unless_refused(read: Callable[[], Awaitable[Preconditions | None]]) -
         if error.why in (Why.GUEST_LOCKED, Why.NO_QUORUM, Why.GUEST_MOVED):
             return None
         raise
-
-
-async def _or_error(read: Callable[[], Awaitable[Noun]]) -> Noun | DroverError:
-    try:
-        return await read()
-    except DroverError as error:
-        return error
