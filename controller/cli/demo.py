@@ -31,11 +31,12 @@ class TerminalScreen:
         click.echo(paint(plain(text), _TONES.get(style, "")))
         self._draw()
 
-    def bars(self, rows: Sequence[tuple[str, float, str]]) -> None:
+    def bars(self, rows: Sequence[tuple[str, float, str]]) -> bool:
         """Draw the bars anew."""
         self._erase()
         self._rows = rows
         self._draw()
+        return True
 
     def _erase(self) -> None:
         click.echo(_ERASE_LINE_ABOVE * self._drawn, nl=False)
@@ -58,8 +59,9 @@ class PlainScreen:
         """Print a line."""
         click.echo(plain(text))
 
-    def bars(self, rows: Sequence[tuple[str, float, str]]) -> None:
-        """Show nothing: what matters of a move is told in lines."""
+    def bars(self, rows: Sequence[tuple[str, float, str]]) -> bool:  # noqa: ARG002 - a Screen
+        """Show nothing: progress is told in lines."""
+        return False
 
 
 @click.command()

@@ -88,7 +88,7 @@ class Stage:
         self.board = Board(self.clock)
         self._simulator = Simulator(self.world)
         self._state = state
-        self._wrap = options.get("wrap", lambda transport: transport)
+        self._wrap: Callable[[Transport], Transport] = options.get("wrap", lambda transport: transport)
         self._open_store = options.get("open_store", Store.open)
         self._listeners = tuple(options.get("listeners", ()))
         self._task: asyncio.Task[None] | None = None

@@ -24,8 +24,11 @@ class Screen(Protocol):
         """One line that stays. style: `scene`, `good`, `bad`, `faint` or none."""
         ...
 
-    def bars(self, rows: Sequence[tuple[str, float, str]]) -> None:
-        """The moves under way: name, fraction done, words behind the bar. Replaces the bars before; may be a no-op."""
+    def bars(self, rows: Sequence[tuple[str, float, str]]) -> bool:
+        """The moves under way: name, fraction done, words behind the bar, in place of the bars before.
+
+        False when this screen shows none, so that progress has to be told in lines.
+        """
         ...
 
 
@@ -61,12 +64,16 @@ class Narrator:
         if view.seen is not None and not self._seen:
             self._seen = True
             self._tell_nodes(view)
-        self._tell_plan(view)
         for outcome in view.outcomes:
-            self._tell_outcome(outcome)
+            if outcome.result is not Result.STARTED:
+                self._tell_end(outcome)
         for event in happened:
             if event.about.kind in ("NodeMaintenance", "PlacementPolicy", "PveCluster"):
-                self._say("event", f"{event.about.name}: {event.reason}: {event.message}", style="faint")
+                self._say("event", f"{event.about.name} {_once(event)}", style="faint")
+        self._tell_plan(view)
+        for outcome in view.outcomes:
+            if outcome.result is Result.STARTED:
+                self._say("start", f"{outcome.name} {outcome.source} -> {outcome.target} ({outcome.why})")
         self._tell_progress(view)
 
     def evacuated(self, drain: ObjectRef) -> frozenset[Vmid]:
@@ -137,19 +144,17 @@ class Narrator:
         for blocked in plan.blocked:
             self._say("blocked", f"{blocked.vmid} {blocked.why}: {blocked.message}", style="bad")
 
-    def _tell_outcome(self, outcome: Outcome) -> None:
-        match outcome.result:
-            case Result.STARTED:
-                self._say("start", f"{outcome.name} {outcome.source} -> {outcome.target} ({outcome.why})")
-            case Result.SUCCEEDED:
-                self.succeeded.append(outcome)
-                self._say("done", sentence(outcome), style="good")
-            case _:
-                self.failed.append(outcome)
-                self._say(outcome.result.lower(), sentence(outcome), style="bad")
+    def _tell_end(self, outcome: Outcome) -> None:
+        if outcome.result is Result.SUCCEEDED:
+            self.succeeded.append(outcome)
+            self._say("done", sentence(outcome), style="good")
+        else:
+            self.failed.append(outcome)
+            self._say(outcome.result.lower(), sentence(outcome), style="bad")
 
     def _tell_progress(self, view: ClusterView) -> None:
-        rows = []
+        rows: list[tuple[str, float, str]] = []
+        told: list[tuple[Flight, Progress, float]] = []
         for vmid, flight in sorted(view.memory.flights.items()):
             progress = view.progress.get(vmid)
             if progress is None:
@@ -157,8 +162,10 @@ class Narrator:
                 continue
             fraction = min(1.0, progress.transferred_bytes / progress.total_bytes) if progress.total_bytes else 0.0
             rows.append((flight.name, fraction, _words(progress)))
-            self._tell_quarter(flight, progress, fraction)
-        self._screen.bars(rows)
+            told.append((flight, progress, fraction))
+        if not self._screen.bars(rows):
+            for flight, progress, fraction in told:
+                self._tell_quarter(flight, progress, fraction)
 
     def _tell_quarter(self, flight: Flight, progress: Progress, fraction: float) -> None:
         quarter = int(fraction * 4)
@@ -171,8 +178,17 @@ class Narrator:
         self._screen.line(f"{seconds:5.0f}s  {who:<8} {text}", style=style)
 
 
+def _once(event: Event) -> str:
+    """`PolicyCompliant: every matched guest …`: the reason of an event, without that of the condition behind it."""
+    _, colon, rest = event.message.partition(": ")
+    word = event.message[: -len(rest)].strip(": ") if colon else ""
+    return f"{event.reason}: {rest if word.isalpha() else event.message}"
+
+
 def _words(progress: Progress) -> str:
     """`3.1 GiB of 8.0 GiB at 498 MiB/s, ETA 10s`."""
+    if progress.total_bytes is None:
+        return progress.phase.lower() or "starting"
     parts = [f"{size(progress.transferred_bytes)} of {size(progress.total_bytes)}"]
     if progress.rate_bytes_s is not None:
         parts.append(f"at {rate(progress.rate_bytes_s)}")

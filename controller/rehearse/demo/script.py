@@ -80,7 +80,8 @@ class _Stage:
             daemon = asyncio.create_task(
                 app.serve(settings, self._stop, clock=self._clock, listeners=(self._listen,), ready=address.set_result)
             )
-            await asyncio.wait({daemon, address}, return_when=asyncio.FIRST_COMPLETED)
+            listening: set[asyncio.Future[str] | asyncio.Task[None]] = {daemon, address}
+            await asyncio.wait(listening, return_when=asyncio.FIRST_COMPLETED)
             try:
                 if daemon.done():
                     daemon.result()
