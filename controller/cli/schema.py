@@ -1,6 +1,7 @@
 """`drover schema`: the files that are generated from the models: CRDs, JSON Schemas for editors, reference pages."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -9,6 +10,7 @@ from controller.cli.table import emit
 from controller.report import reference
 from controller.report.objects import kind_of
 from controller.report.units import count_of
+from controller.simulator.seed import ClusterFile
 from controller.specs import schema
 from controller.specs.generated import generated
 
@@ -26,10 +28,16 @@ def command(folder: Path | None, kind: str | None) -> None:
         emit([_schema(kind)])
         return
     assert folder is not None
-    files = {**generated(), **{f"docs/{name}": text for name, text in reference.generate().items()}}
+    files = {**generated(), **{f"docs/{name}": text for name, text in pages().items()}}
     changed = [folder / name for name, text in files.items() if _write(folder / name, text)]
     emit(f"wrote {path}" for path in changed)
     emit([f"{count_of(len(files), 'file')}, {len(changed)} changed"])
+
+
+def pages() -> Mapping[str, str]:
+    """What is generated below docs/, by name: the reference pages, and the schema of a cluster file of the simulator."""
+    cluster_file = json.dumps(ClusterFile.model_json_schema(), indent=2, ensure_ascii=False)
+    return {**reference.generate(), "cluster-file.json": f"{cluster_file}\n"}
 
 
 def _schema(word: str) -> str:

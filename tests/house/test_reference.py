@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from controller.cli.schema import pages
 from controller.model.reasons import Why
-from controller.report import reference
 from controller.report.conditions import TYPES
 from controller.specs import KINDS
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = reference.generate()
+PAGES = pages()
 
 
 @pytest.mark.parametrize("page", PAGES)
