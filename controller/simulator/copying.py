@@ -3,6 +3,7 @@
 Called by `simulator.migrate`. Lines are those of pve-storage: PVE/CLI/pvesm.pm and qemu-server: PVE/QemuServer/BlockJob.pm.
 """
 
+import re
 from collections.abc import Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,15 @@ from typing import TYPE_CHECKING, Any
 from controller.simulator.engine import Interrupted, Wait
 from controller.simulator.network import Flow
 from controller.simulator.storage import Storage, Volume
+from controller.simulator.tasks import stamp
 from controller.simulator.units import render_bytes, render_duration
 
 if TYPE_CHECKING:
-    from controller.simulator.migrate import Migration
+    from controller.simulator.migration import Migration
+
+
+_BITMAP_GRAIN = 65536.0
+"""Bytes that a dirty bitmap marks at least."""
 
 
 class CopyFailed(Exception):  # noqa: N818 - one step's `die`, caught by the phase around it
@@ -59,14 +65,16 @@ def offline(run: "Migration", volid: str) -> Generator[Wait, Any, None]:
         limit = int(run.order.disk_ceiling)
         run.log(f"using a bandwidth limit of {limit} bytes per second for transferring '{volid}'")
     name = allocate(run, volid)
-    started = world.now
+    storage = world.storages[volid.partition(":")[0]]
+    tell = _ZfsSend(run, volid, storage, volume) if storage.type == "zfspool" else _Dd(run, volume)
     yield 0.5
-    flow = world.network.start(run.source, target, float(volume.size), run.ceiling(run.order.disk_ceiling), run.task)
+    tell.begin()
+    flow = world.network.start(run.source, target, tell.size, run.ceiling(run.order.disk_ceiling), run.task)
     try:
         while not flow.done.fired:
-            if (yield (flow.done, 3.0)) is False:
+            if (yield (flow.done, tell.period)) is False:
                 world.network.settle()
-                run.log(_dd(flow.sent, world.now - started))
+                tell.progress(flow.sent)
     except Interrupted:
         world.network.stop(flow)
         # what is under way stays behind as an orphan on the target
@@ -75,11 +83,66 @@ def offline(run: "Migration", volid: str) -> Generator[Wait, Any, None]:
     if flow.done.value is False:
         command = f"set -o pipefail && pvesm export {volid}"
         raise CopyFailed(f"storage migration for '{volid}' failed - command '{command}' failed: exit code 255")
-    run.log(_dd(volume.size, world.now - started))
+    tell.end()
     run.log(f"successfully imported '{name}'")
     run.log(f"volume '{volid}' is '{name}' on the target")
     _arrived(run, name, volume)
     run.moved[volid] = name
+
+
+class _Dd:
+    """What `dd` and its like say about a copied file or block device, which is sent in full."""
+
+    period = 3.0
+
+    def __init__(self, run: "Migration", volume: Volume) -> None:
+        self._run = run
+        self._begin = run.world.now
+        self.size = float(volume.size)
+
+    def begin(self) -> None:
+        pass
+
+    def progress(self, sent: float) -> None:
+        self._run.log(_dd(sent, self._run.world.now - self._begin))
+
+    def end(self) -> None:
+        blocks = max(1, int(self.size) >> 12)
+        self._run.log(f"{blocks}+0 records in")
+        self._run.log(f"{blocks}+0 records out")
+        self._run.log(_dd(self.size, self._run.world.now - self._begin))
+
+
+class _ZfsSend:
+    """What `zfs send` says; only what was written is sent."""
+
+    period = 1.0
+
+    def __init__(self, run: "Migration", volid: str, storage: Storage, volume: Volume) -> None:
+        self._run = run
+        self.size = float(max(volume.used, 4096))
+        self._dataset = f"{storage.config.get('pool', 'rpool/data')}/{volid.partition(':')[2]}@__migration__"
+
+    def begin(self) -> None:
+        self._run.log(f"full send of {self._dataset} estimated size is {zfs_size(self.size)}")
+        self._run.log(f"total estimated size is {zfs_size(self.size)}")
+        self._run.log(f"TIME        SENT   SNAPSHOT {self._dataset}")
+
+    def progress(self, sent: float) -> None:
+        clock = stamp(self._run.task, self._run.world.now)[11:]
+        self._run.log(f"{clock}   {zfs_size(sent)}   {self._dataset}")
+
+    def end(self) -> None:
+        pass
+
+
+def zfs_size(size: float) -> str:
+    """Return bytes as `zfs send -v` prints them: `624B`, `8192K`, `1.50G`."""
+    for unit in ("B", "K", "M", "G"):
+        if size < 1024 or unit == "G":
+            break
+        size /= 1024
+    return f"{size:.0f}{unit}" if unit in "BK" else f"{size:.2f}{unit}"
 
 
 def _dd(size: float, seconds: float) -> str:
@@ -96,12 +159,11 @@ def _arrived(run: "Migration", name: str, volume: Volume) -> None:
     storage.place(run.order.target)[name].used = volume.used
 
 
-def mirror(run: "Migration", volids: list[str]) -> Generator[Wait, Any, None]:
+def mirror(run: "Migration") -> Generator[Wait, Any, None]:
     """Mirror the disks of a running machine, all at once, until every one is ready."""
     world = run.world
     run.log("starting storage migration")
-    drives = {drive.volid: drive.key for drive in run.guest.drives()}
-    jobs = _Jobs(run, {drives.get(volid, volid): source_volume(run, volid) for volid in volids})
+    jobs = _Jobs(run, {drive: source_volume(run, volid) for drive, volid in _drives(run)})
     run.mirrors = jobs.start()
     begin = world.now
     while not jobs.ready():
@@ -109,12 +171,24 @@ def mirror(run: "Migration", volids: list[str]) -> Generator[Wait, Any, None]:
         world.network.settle()
         jobs.report(world.now - begin)
     run.plain("all 'mirror' jobs are ready")
-    run.log("switching mirror jobs to actively synced mode")
-    for drive in jobs.volumes:
-        run.plain(f"mirror-{drive}: switching to actively synced mode")
-        run.plain(f"mirror-{drive}: successfully switched to actively synced mode")
-    for volid in volids:
-        _arrived(run, run.moved[volid], source_volume(run, volid))
+    if world.nodes[run.source].at_least("8.4"):
+        run.log("switching mirror jobs to actively synced mode")
+        for drive in jobs.volumes:
+            run.plain(f"{jobs.prefix}-{drive}: switching to actively synced mode")
+            run.plain(f"{jobs.prefix}-{drive}: successfully switched to actively synced mode")
+    for volid in run.mirrored:
+        _arrived(run, run.moved.get(volid, volid), source_volume(run, volid))
+
+
+def _drives(run: "Migration") -> list[tuple[str, str]]:
+    keys = {drive.volid: drive.key for drive in run.guest.drives()}
+    return [(keys.get(volid, volid), volid) for volid in run.mirrored]
+
+
+def job_prefix(run: "Migration") -> str:
+    """Return how block jobs are called: by the machine's version (qemu-server: PVE/QemuServer/BlockJob.pm)."""
+    version = re.search(r"-(\d+)\.", run.guest.machine)
+    return "mirror" if version is None or int(version[1]) >= 10 else "drive"
 
 
 class _Jobs:
@@ -123,6 +197,7 @@ class _Jobs:
         self.volumes = volumes
         self.flows: dict[str, Flow] = {}
         self.told: set[str] = set()
+        self.prefix = job_prefix(run)
 
     def start(self) -> list[Flow]:
         run, limit = self.run, self.run.order.disk_ceiling
@@ -132,9 +207,15 @@ class _Jobs:
                 f"exportname=drive-{drive}"
             )
             bounded = "" if limit == float("inf") else f" with bandwidth limit: {int(limit / 1024)} KiB/s"
-            run.plain(f"drive mirror is starting for drive-{drive}{bounded}")
+            size = float(volume.size)
+            if volume.volid in run.replicated:
+                run.plain(f"drive mirror re-using dirty bitmap 'repl_{drive}'{bounded}")
+                seconds = run.world.now - run.tracked_since
+                size = min(size, run.guest.written * seconds + _BITMAP_GRAIN)
+            else:
+                run.plain(f"drive mirror is starting for drive-{drive}{bounded}")
             ceiling = run.ceiling(limit)
-            flow = run.world.network.start(run.source, run.order.target, float(volume.size), ceiling, run.task)
+            flow = run.world.network.start(run.source, run.order.target, size, ceiling, run.task)
             self.flows[drive] = flow
         return list(self.flows.values())
 
@@ -153,7 +234,7 @@ class _Jobs:
             done = flow.done.fired
             share = 100.0 if done else flow.sent / flow.size * 100
             self.run.plain(
-                f"mirror-{drive}: transferred {render_bytes(flow.sent)} of {render_bytes(flow.size)} ({share:.2f}%)"
+                f"{self.prefix}-{drive}: transferred {render_bytes(flow.sent)} of {render_bytes(flow.size)} ({share:.2f}%)"
                 f" in {render_duration(seconds)}{', ready' if done else ''}"
             )
             if done:
@@ -167,15 +248,14 @@ def stop_mirrors(run: "Migration") -> None:
     run.mirrors = []
 
 
-def finish_mirrors(run: "Migration", volids: list[str]) -> None:
+def finish_mirrors(run: "Migration") -> None:
     """Complete the block jobs once memory has arrived."""
-    drives = {drive.volid: drive.key for drive in run.guest.drives()}
+    prefix = job_prefix(run)
     run.plain("all 'mirror' jobs are ready")
-    for volid in volids:
-        drive = drives.get(volid, volid)
-        run.plain(f"mirror-{drive}: Completing block job...")
-        run.plain(f"mirror-{drive}: Completed successfully.")
-        run.plain(f"mirror-{drive}: mirror-job finished")
+    for drive, _ in _drives(run):
+        run.plain(f"{prefix}-{drive}: Completing block job...")
+        run.plain(f"{prefix}-{drive}: Completed successfully.")
+        run.plain(f"{prefix}-{drive}: mirror-job finished")
 
 
 def free_target(run: "Migration") -> None:
@@ -204,9 +284,10 @@ def rename_volumes(run: "Migration") -> None:
     run.world.set_config(run.guest, changes)
 
 
-def replication_state(run: "Migration") -> None:
-    """Hand over the replication state to the target, when there are jobs."""
-    if run.world.replication_jobs(run.guest.vmid):
-        ip, target = run.world.nodes[run.order.target].ip, run.order.target
-        options = f"-e none -o 'BatchMode=yes' -o 'HostKeyAlias={target}'"
-        run.log(f"# /usr/bin/ssh {options} root@{ip} pvesr set-state {run.guest.vmid} \\''{{}}'\\'")
+def hand_over_jobs(run: "Migration") -> None:
+    """Hand the replication jobs and their state over to the target, when there are any."""
+    world, vmid = run.world, run.guest.vmid
+    if not world.replication_jobs(vmid):
+        return
+    run.log(f"# {run.ssh} pvesr set-state {vmid} \\''{{}}'\\'")
+    world.replicator.moved(run.guest, run.source, run.order.target, run.moved)

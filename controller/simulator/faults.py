@@ -11,6 +11,7 @@ from controller.simulator import migrate, migrate_container, power
 from controller.simulator.api import Request, Response
 from controller.simulator.engine import Wait
 from controller.simulator.guests import Guest
+from controller.simulator.migration import Order
 from controller.simulator.nodes import WARM_UP
 from controller.simulator.tasks import Task
 from controller.simulator.world import CRASH_NOTICED, World
@@ -60,6 +61,7 @@ def node_crash(world: World, *, node: str) -> None:
         return
     host.powered, host.down_at = False, world.now
     world.tasks.crash(node)
+    world.replicator.crashed(node)
     for guest in world.guests.values():
         if guest.node == node and guest.running:
             world.set_run(guest, "stopped")
@@ -316,7 +318,7 @@ def admin_shutdown(world: World, *, guest: int) -> None:
 def admin_migrate(world: World, *, guest: int, node: str) -> None:
     """Move a guest with a migration of one's own."""
     found, target = world.guests[guest], world.nodes[node].name
-    order = migrate.Order(target=target, online=True, local_disks=True)
+    order = Order(target=target, online=True, local_disks=True)
     kind = "vzmigrate" if found.type == "lxc" else "qmigrate"
     body: Callable[[Task], Generator[Wait, Any, None]] = (
         migrate_container.worker(world, found, order, restart=True)

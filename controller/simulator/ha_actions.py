@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from controller.simulator import migrate, migrate_container, power
 from controller.simulator.engine import Wait
 from controller.simulator.guests import Guest
-from controller.simulator.migrate import Order
+from controller.simulator.migration import Order
 from controller.simulator.tasks import Task
 from controller.simulator.world import World
 

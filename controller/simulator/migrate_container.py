@@ -9,8 +9,9 @@ from typing import Any
 from controller.simulator import copying
 from controller.simulator.engine import Interrupted, Wait
 from controller.simulator.guests import Guest
-from controller.simulator.migrate import Migration, Order, PhaseFailed, acquire
+from controller.simulator.migration import Migration, Order, PhaseFailed, acquire, wait_for_replication
 from controller.simulator.preconditions import local_disks
+from controller.simulator.replication import ReplicationFailed
 from controller.simulator.storage import storage_of
 from controller.simulator.tasks import Task, TaskFailed
 from controller.simulator.world import World
@@ -33,11 +34,12 @@ def worker(
         if order.by_ha:
             task.log.append("task started by HA resource agent")
         was_running = guest.running
+        yield from wait_for_replication(guest)
         try:
             yield from acquire(guest, task)
             yield from _prepare(run, restart=restart, timeout=timeout)
             yield from _copy(run)
-        except (PhaseFailed, copying.CopyFailed, Interrupted) as failure:
+        except (PhaseFailed, copying.CopyFailed, ReplicationFailed, Interrupted) as failure:
             yield from _abort(run, str(failure), restart=was_running and restart)
         yield from _hand_over(run, restart=was_running and restart)
 
@@ -56,7 +58,7 @@ def _prepare(run: Migration, *, restart: bool, timeout: float) -> Generator[Wait
     ip = world.nodes[order.target].ip
     if not world.connected(run.source, order.target):
         yield 3.0
-        run.log(f"# /usr/bin/ssh -e none -o 'BatchMode=yes' -o 'HostKeyAlias={order.target}' root@{ip} /bin/true")
+        run.log(f"# {run.ssh} /bin/true")
         run.log(f"ssh: connect to host {ip} port 22: No route to host")
         raise PhaseFailed("Can't connect to destination address using public key")
     world.set_lock(guest, "migrate")
@@ -72,14 +74,14 @@ def _prepare(run: Migration, *, restart: bool, timeout: float) -> Generator[Wait
 
 def _copy(run: Migration) -> Generator[Wait, Any, None]:
     guest, world = run.guest, run.world
-    if 1 in run.fail_in:
-        raise PhaseFailed(run.fail_in[1])
+    run.fail_on_purpose(1)
+    run.replicated = yield from world.replicator.before_move(guest, run.order.target, run.log, run.task)
     for drive in guest.drives():
         storage = world.storages.get(storage_of(drive.volid))
         if storage is not None and storage.shared:
             run.log(f"volume '{drive.volid}' is on shared storage '{storage.name}'")
     for disk in local_disks(world, guest):
-        if disk["volid"].startswith("/"):
+        if disk["volid"].startswith("/") or disk["volid"] in run.replicated:
             continue
         run.log(f"found local volume '{disk['volid']}' (in current VM config)")
         target = copying.target_storage(run, storage_of(disk["volid"]))
@@ -112,7 +114,7 @@ def _hand_over(run: Migration, *, restart: bool) -> Generator[Wait, Any, None]:
         run.log("received interrupt - delayed")
     copying.rename_volumes(run)
     world.move_config(guest, order.target)
-    copying.replication_state(run)
+    copying.hand_over_jobs(run)
     run.log("start final cleanup")
     try:
         yield 1.0
@@ -123,8 +125,7 @@ def _hand_over(run: Migration, *, restart: bool) -> Generator[Wait, Any, None]:
         world.set_lock(guest, None)
     if restart:
         run.log("start container on target node")
-        ip, name = world.nodes[order.target].ip, order.target
-        run.log(f"# /usr/bin/ssh -e none -o 'BatchMode=yes' -o 'HostKeyAlias={name}' root@{ip} pct start {guest.vmid}")
+        run.log(f"# {run.ssh} pct start {guest.vmid}")
 
         def start(_task: Task) -> Generator[Wait, Any, None]:
             yield 1.5

@@ -9,7 +9,7 @@ from typing import Any
 
 from controller.simulator.engine import Wait
 from controller.simulator.guests import Guest
-from controller.simulator.migrate import acquire
+from controller.simulator.migration import acquire
 from controller.simulator.remote_start import objections
 from controller.simulator.tasks import Task, TaskFailed
 from controller.simulator.world import World

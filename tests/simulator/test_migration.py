@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from controller.simulator import faults
 from controller.simulator.engine import Body, Process
-from controller.simulator.migrate import Order, worker
+from controller.simulator.migrate import worker
+from controller.simulator.migration import Order
 from controller.simulator.precopy import Copied, Precopy
 from controller.simulator.seed import load
 from controller.simulator.units import GIB, MIB
@@ -310,3 +311,47 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
 
     assert run(3) == run(3)
     assert run(3) != run(4)
+
+
+REPLICATED = "  100: {node: pve1, status: %s, written: 1M, disks: {scsi0: {storage: fast, size: 20G, used: 10G}}}\n"
+JOB = "replication: {100-0: {target: pve2, schedule: '*/5'}}\n"
+
+
+@pytest.mark.parametrize("run", ["running", "stopped"])
+def test_a_replicated_guest_sends_only_what_changed_and_turns_its_job_round(run: str) -> None:
+    lab = Lab(REPLICATED % run, extra=JOB)
+    lab.go(400)
+    before = lab.world.network.moved
+    assert before >= 10 * GIB
+    touched = lab.world.guests[100].rss
+    task = lab.migrate(100, "pve2", online=1, with__local__disks=1)
+    lab.go(100)
+    assert task.exitstatus == "OK"
+    assert lab.world.network.moved - before < touched + 1.2 * GIB
+    log = texts(task.log)
+    assert "found local, replicated disk 'fast:vm-100-disk-0' (attached)" in log
+    assert ("drive mirror re-using dirty bitmap 'repl_scsi0'" in log) == (run == "running")
+    job = lab.get("/cluster/replication/100-0")
+    assert (job["source"], job["target"]) == ("pve2", "pve1")
+    place = lab.world.storages["fast"].place
+    assert "fast:vm-100-disk-0" in place("pve1")
+    assert "fast:vm-100-disk-0" in place("pve2")
+    assert lab.world.guests[100].config["scsi0"].startswith("fast:vm-100-disk-0,")
+
+
+def test_a_replicated_guest_may_not_move_live_to_another_node() -> None:
+    lab = Lab(REPLICATED % "running", extra=JOB)
+    status, reason = lab.refused("POST", "/nodes/pve1/qemu/100/migrate", target="pve3", online=1)
+    assert (status, reason) == (
+        500,
+        "Cannot live-migrate replicated VM to node 'pve3' - not a replication target. Use 'force' to override.",
+    )
+
+
+def test_a_stopped_guest_on_zfs_sends_what_was_written() -> None:
+    lab = Lab(REPLICATED % "stopped")
+    task = lab.migrate(100, "pve2")
+    lab.go(100)
+    assert task.exitstatus == "OK"
+    assert lab.world.network.moved == pytest.approx(10 * GIB, rel=0.01)
+    assert "full send of rpool/data/vm-100-disk-0@__migration__ estimated size is 10.00G" in texts(task.log)

@@ -5,8 +5,9 @@ Registered with `routes.registry`; pve-container: PVE/API2/LXC.pm.
 
 from typing import Any
 
-from controller.simulator import migrate, migrate_container, preconditions
+from controller.simulator import migrate_container, preconditions
 from controller.simulator.api import ApiError
+from controller.simulator.migration import Order
 from controller.simulator.routes.qemu_migrate import ha_migrate
 from controller.simulator.routes.registry import Call, route
 from controller.simulator.storage import storages_of
@@ -46,7 +47,7 @@ def start(call: Call) -> str:
         storages=tuple(storages_of(drive.volid for drive in guest.drives())),
     )
     secure = preconditions.properties(world, "migration").get("type", "secure") != "insecure"
-    order = migrate.Order(target=target, storages=mapping, disk_ceiling=ceiling, secure=secure)
+    order = Order(target=target, storages=mapping, disk_ceiling=ceiling, secure=secure)
     timeout = float(call.get("timeout") or migrate_container.SHUTDOWN_TIMEOUT)
     body = migrate_container.worker(world, guest, order, restart=bool(call.get("restart")), timeout=timeout)
     return world.spawn(call.node.name, "vzmigrate", str(guest.vmid), call.auth.full, body).upid

@@ -11,6 +11,7 @@ from controller.simulator.access import only_root
 from controller.simulator.api import ApiError
 from controller.simulator.engine import Wait
 from controller.simulator.guests import Guest
+from controller.simulator.migration import Order, order_of
 from controller.simulator.routes.registry import Call, route
 from controller.simulator.storage import storages_of
 from controller.simulator.tasks import Task, TaskFailed
@@ -56,7 +57,7 @@ def _check_replication(call: Call, guest: Guest, target: str) -> None:
         raise ApiError(500, f"{why} Use 'force' to override.")
 
 
-def order_from(call: Call, guest: Guest) -> migrate.Order:
+def order_from(call: Call, guest: Guest) -> Order:
     """Merge the caller's limits with those of storages and datacenter."""
     world, wish = call.world, call.get("bwlimit")
     explicit = None if wish is None else float(wish) * 1024
@@ -66,7 +67,7 @@ def order_from(call: Call, guest: Guest) -> migrate.Order:
         world, explicit, privileged=call.allowed("/storage", "Datastore.Allocate"), storages=storages
     )
     kind = call.get("migration_type") or preconditions.properties(world, "migration").get("type", "secure")
-    return migrate.order_of(call.params, ram=ram, disk=disk, secure=kind != "insecure")
+    return order_of(call.params, ram=ram, disk=disk, secure=kind != "insecure")
 
 
 def ha_migrate(world: World, guest: Guest, target: str, *, node: str, user: str) -> str:
