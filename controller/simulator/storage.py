@@ -11,7 +11,7 @@ from controller.simulator.seed import StorageFile
 
 COPYABLE = ("dir", "btrfs", "zfspool", "lvmthin", "lvm")
 """Local storage types whose volumes a migration can copy (qemu-server: PVE/QemuMigrate.pm scan_local_volumes)."""
-_FILES = ("dir", "nfs", "cifs", "cephfs", "btrfs")
+FILES = ("dir", "nfs", "cifs", "cephfs", "btrfs")
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ class Storage:
     def volid(self, vmid: int, number: int, suffix: str = "") -> str:
         """Return the name PVE gives to disk `number` of a guest."""
         name = suffix or f"disk-{number}"
-        if self.type in _FILES:
+        if self.type in FILES:
             extension = ".qcow2" if suffix == "cloudinit" else ".raw"
             return f"{self.name}:{vmid}/vm-{vmid}-{name}{extension}"
         return f"{self.name}:vm-{vmid}-{name}"

@@ -12,11 +12,14 @@ from controller.simulator.api import REASONS, ApiError, Request, Response
 from controller.simulator.nodes import Node
 from controller.simulator.routes import (  # noqa: F401 - importing registers their handlers
     access,
+    bulk,
     cluster,
+    creation,
     guest_config,
     guests,
     ha,
     ha_status,
+    indexes,
     lxc_migrate,
     nodes,
     pools,

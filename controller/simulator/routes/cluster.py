@@ -161,9 +161,14 @@ def _broadcast(task: Task, *, over: bool) -> dict[str, Any]:
 
 
 @route("GET", "/cluster/log")
-def log(_call: Call) -> list[dict[str, Any]]:
-    """List the cluster log; the simulation writes none."""
-    return []
+def log(call: Call) -> list[dict[str, Any]]:
+    """List the cluster log; in the simulation it only ever says that it begins."""
+    rows = [
+        {"id": f"1:{name}", "uid": str(node.nodeid), "node": name, "user": "root", "pri": 6, "pid": 138, "tag": "cluster",
+         "time": int(node.booted_at), "msg": "starting cluster log"}
+        for name, node in call.world.nodes.items()
+    ]  # fmt: skip
+    return rows[: int(call.get("max", len(rows)))]
 
 
 @route("GET", "/cluster/backup")
@@ -181,11 +186,26 @@ def mappings(call: Call) -> list[dict[str, Any]]:
     rows = []
     for name, entry in call.world.mappings[kind].items():
         if call.allowed(f"/mapping/{kind}/{name}", "Mapping.Audit", "Mapping.Use", "Mapping.Modify", any_of=True):
-            row = {"id": name, "type": kind, "description": "", "digest": "0" * 40, **entry}
-            if call.get("check-node") is not None:
-                row["errors" if kind == "usb" else "checks"] = []
+            row = {"id": name, "type": kind, "digest": "0" * 40, **entry}
+            if (node := call.get("check-node")) is not None:
+                mapped = any(f"node={node}" in str(part).split(",") for part in entry.get("map", ()))
+                absent = [{"severity": "warning", "message": f"No mapping for node {node}."}]
+                row["errors" if kind == "usb" else "checks"] = [] if mapped else absent
             rows.append(row)
     return rows
+
+
+@route("POST", "/cluster/mapping/pci")
+@route("POST", "/cluster/mapping/usb")
+@route("POST", "/cluster/mapping/dir")
+def add_mapping(call: Call) -> None:
+    """Add a resource mapping."""
+    kind, name = call.request.path.rstrip("/").rpartition("/")[2], str(call.params["id"])
+    if name in call.world.mappings[kind]:
+        raise ApiError(500, f"create {kind} mapping failed: {kind.upper()} ID '{name}' already defined")
+    entry = {key: value for key, value in call.params.items() if key not in ("id", "digest")}
+    call.world.mappings[kind][name] = entry
+    call.world.revision += 1
 
 
 @route("GET", "/cluster/jobs/schedule-analyze")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from controller.simulator.access import forbidden
+from controller.simulator.access import forbidden, only_root
 from controller.simulator.api import REASONS, ApiError
 from controller.simulator.engine import Wait
 from controller.simulator.guests import Guest
@@ -154,10 +154,8 @@ def _check(call: Call, guest: Guest) -> None:
     changes, delete = _changes(call), _words(call.get("delete"))
     if not changes and not delete and not call.get("revert"):
         raise ApiError(500, "no options specified")
-    if not call.auth.is_root:
-        for key in (*changes, *delete):
-            if key in ("lock", "args", "hookscript"):
-                raise ApiError(500, f"only root can set '{key}' config")
+    only_root(call.auth, call.params, "skiplock")
+    require_device_rights(call, changes | dict.fromkeys(delete, ""))
     known = schema_for(call.node.version).find("PUT", call.request.path)[0].parameters
     for key in delete:
         if key not in known and re.sub(r"\d+$", "[n]", key) not in known:
@@ -169,6 +167,25 @@ def _check(call: Call, guest: Guest) -> None:
         raise ApiError(500, "checksum mismatch (file change by other user?)")
     if not call.get("skiplock"):
         require_unlocked(guest)
+
+
+def require_device_rights(call: Call, changes: Mapping[str, Any]) -> None:
+    """Refuse keys that only root@pam itself may set (qemu-server: PVE/API2/Qemu.pm check_vm_modify_config_perm)."""
+    if call.auth.is_root:
+        return
+    for key, value in changes.items():
+        for pattern, free, why in _ROOTS_DEVICES:
+            if re.fullmatch(pattern, key) and not re.search(free, str(value)):
+                raise ApiError(500, f"only root can set '{key}' config{why}")
+
+
+_ROOTS_DEVICES = (
+    (r"lock|args|hookscript", r"(?!)", ""),
+    (r"hostpci\d+", r"mapping=|^$", " for non-mapped devices"),
+    (r"(serial|parallel)\d+", r"^socket$|^$", " for real devices"),
+    (r"usb\d+", r"mapping=|spice|^$", " for real devices"),
+)
+"""Keys, the values that anybody may give them, and how the refusal ends."""
 
 
 def _check_rights(call: Call, guest: Guest, keys: set[str]) -> None:

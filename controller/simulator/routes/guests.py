@@ -90,11 +90,12 @@ def machine_status(call: Call) -> dict[str, Any]:
         numbers = statistics.guest_row(call.world, guest)
         row |= {key: numbers[key] for key in ("diskread", "diskwrite")}
         row |= {"running-machine": guest.machine, "running-qemu": guest.qemu}
-        row["nics"] = {
+        nics = {
             f"tap{guest.vmid}i{key.removeprefix('net')}": {"netin": row["netin"], "netout": row["netout"]}
             for key in guest.config
             if key.startswith("net")
         }
+        row |= {"nics": nics} if nics else {}
         if str(guest.config.get("agent", "0")).partition(",")[0] in ("1", "enabled=1"):
             row["agent"] = 1
     return row

@@ -125,9 +125,8 @@ def manager_status(call: Call) -> dict[str, Any]:
     """Return the manager's own words, empty before there was one."""
     world, ha, node = call.world, call.world.ha, call.viewer.name
     answer: dict[str, Any] = {
-        "manager_status": {},
+        "manager_status": {"node_status": {}},
         "quorum": {"node": node, "quorate": "1" if world.quorate(node) else ""},
-        "lrm_status": {},
     }
     if ha.ever_active:
         answer["lrm_status"] = {name: _lrm_status(call, name, lrm) for name, lrm in ha.lrms.items()}

@@ -4,13 +4,24 @@ Registered with `routes.registry`; pve-storage: PVE/API2/Storage/*.pm.
 """
 
 import hashlib
+from collections.abc import Generator
 from typing import Any
 
 from controller.simulator.api import REASONS, ApiError
+from controller.simulator.creation import volume_path
+from controller.simulator.engine import Wait
+from controller.simulator.formats import split_list
+from controller.simulator.routes.cluster import require_writable
 from controller.simulator.routes.registry import Call, route
-from controller.simulator.storage import Storage
+from controller.simulator.seed import StorageFile
+from controller.simulator.storage import FILES, Storage, Volume
+from controller.simulator.tasks import Task
+from controller.simulator.units import parse_size
 from controller.simulator.world import World
 
+STORAGE_CONFIG = "file-storage_cfg"
+REACHABLE_SERVERS = ("192.0.2.10",)
+_OWN_FIELDS = ("storage", "type", "content", "shared", "nodes", "disable")
 _EITHER = ("Datastore.Audit", "Datastore.AllocateSpace")
 
 
@@ -99,3 +110,100 @@ def content(call: Call) -> list[dict[str, Any]]:
             row |= {"vmid": volume.vmid, "used": volume.used, "parent": None}
         rows.append(row)
     return rows
+
+
+@route("POST", "/storage")
+def create(call: Call) -> dict[str, str]:
+    """Add an entry to storage.cfg."""
+    require_writable(call, STORAGE_CONFIG, "create storage")
+    name, kind = str(call.params["storage"]), str(call.params["type"])
+    if name in call.world.storages:
+        raise ApiError(500, f"create storage failed: storage ID '{name}' already defined")
+    if kind in ("nfs", "cifs") and str(call.get("server", "")) not in REACHABLE_SERVERS:
+        raise ApiError(500, f"create storage failed: storage '{name}' is not online")
+    file = StorageFile.model_validate(
+        {
+            "type": kind,
+            "content": tuple(split_list(str(call.get("content", "images,rootdir")))),
+            "shared": bool(call.get("shared")) or None,
+            "nodes": tuple(split_list(str(call.get("nodes", "")))),
+            "disable": bool(call.get("disable")),
+            "config": {key: value for key, value in call.params.items() if key not in _OWN_FIELDS},
+        }
+    )
+    storage = Storage.of(name, file)
+    storage.created = call.world.now
+    call.world.storages[name] = storage
+    call.world.revision += 1
+    return {"storage": name, "type": kind}
+
+
+@route("PUT", "/storage/{storage}")
+def change(call: Call) -> dict[str, Any]:
+    """Change an entry of storage.cfg."""
+    require_writable(call, STORAGE_CONFIG, "update storage")
+    name = str(call.params["storage"])
+    storage = call.world.storages.get(name)
+    if storage is None:
+        raise ApiError(500, f"update storage failed: storage '{name}' does not exist")
+    delete = split_list(str(call.get("delete", "")))
+    if call.get("content") is not None:
+        storage.content = tuple(split_list(str(call.get("content"))))
+    if call.get("nodes") is not None or "nodes" in delete:
+        storage.nodes = tuple(split_list(str(call.get("nodes", ""))))
+    if call.get("disable") is not None or "disable" in delete:
+        storage.disable = bool(call.get("disable"))
+    for key in delete:
+        storage.config.pop(key, None)
+    storage.config.update(
+        {key: value for key, value in call.params.items() if key not in (*_OWN_FIELDS, "delete", "digest")}
+    )
+    call.world.revision += 1
+    return {"storage": name, "type": storage.type}
+
+
+@route("DELETE", "/storage/{storage}")
+def delete(call: Call) -> None:
+    """Remove an entry of storage.cfg; what lies on it stays there."""
+    require_writable(call, STORAGE_CONFIG, "delete storage")
+    name = str(call.params["storage"])
+    if name not in call.world.storages:
+        raise ApiError(500, f"delete storage failed: storage '{name}' does not exist")
+    del call.world.storages[name]
+    call.world.revision += 1
+
+
+@route("POST", "/nodes/{node}/storage/{storage}/content")
+def allocate(call: Call) -> str:
+    """Create a volume."""
+    storage = call.world.storages[str(call.params["storage"])]
+    vmid, name = int(call.params["vmid"]), str(call.params["filename"])
+    volid = f"{storage.name}:{vmid}/{name}" if storage.type in FILES else f"{storage.name}:{name}"
+    size = parse_size(str(call.params["size"]) + ("K" if str(call.params["size"]).isdigit() else ""))
+    storage.place(call.node.name)[volid] = Volume(volid, size, 0, vmid, ctime=int(call.world.now))
+    return volid
+
+
+@route("GET", "/nodes/{node}/storage/{storage}/content/{volume}")
+def volume(call: Call) -> dict[str, Any]:
+    """Return one volume."""
+    storage, volid = call.world.storages[str(call.params["storage"])], str(call.params["volume"])
+    found = storage.place(call.node.name).get(volid)
+    if found is None:
+        raise ApiError(500, f"volume '{volid}' does not exist")
+    return {"path": volume_path(storage, volid), "size": found.size, "used": found.used, "format": found.format}
+
+
+@route("DELETE", "/nodes/{node}/storage/{storage}/content/{volume}")
+def free(call: Call) -> str:
+    """Remove a volume; one that is gone already is only mentioned."""
+    storage, volid = call.world.storages[str(call.params["storage"])], str(call.params["volume"])
+    vmid = volid.partition(":")[2].partition("/")[0]
+
+    def body(task: Task) -> Generator[Wait, Any, None]:
+        yield 0.1
+        if storage.place(call.node.name).pop(volid, None) is None:
+            task.log.append(f"disk image '{volume_path(storage, volid)}' does not exist")
+        task.log.append(f"Removed volume '{volid}'")
+
+    return call.world.spawn(call.node.name, "imgdel", f"{vmid}@{storage.name}", call.auth.full, body).upid
