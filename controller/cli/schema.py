@@ -1,5 +1,6 @@
 """`drover schema`: the files that are generated from the models: CRDs, JSON Schemas for editors, reference pages."""
 
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from controller.cli.table import emit
 from controller.report import reference
 from controller.report.objects import kind_of
 from controller.report.units import count_of
+from controller.simulator.faults import FAULTS
 from controller.simulator.seed import ClusterFile
 from controller.specs import schema
 from controller.specs.generated import generated
@@ -35,9 +37,25 @@ def command(folder: Path | None, kind: str | None) -> None:
 
 
 def pages() -> Mapping[str, str]:
-    """What is generated below docs/, by name: the reference pages, and the schema of a cluster file of the simulator."""
+    """What is generated below docs/, by name: the reference pages, and two about the simulator."""
     cluster_file = json.dumps(ClusterFile.model_json_schema(), indent=2, ensure_ascii=False)
-    return {**reference.generate(), "cluster-file.json": f"{cluster_file}\n"}
+    return {**reference.generate(), "cluster-file.json": f"{cluster_file}\n", "faults.md": _faults()}
+
+
+def _faults() -> str:
+    rows = []
+    for name, fault in FAULTS.items():
+        _, *arguments = inspect.signature(fault).parameters
+        said = (inspect.getdoc(fault) or "").splitlines()[0]
+        rows.append((f"`{name}`", ", ".join(f"`{argument}`" for argument in arguments), said))
+    lines = [
+        "# Faults of the simulator",
+        reference.GENERATED,
+        "What can happen to a simulated cluster: `do` and its arguments in the `faults` of a cluster file and in stories.",
+        "",
+        *reference.table(("Fault", "Arguments", "What happens"), rows),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _schema(word: str) -> str:

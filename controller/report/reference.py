@@ -17,7 +17,8 @@ from controller.specs.base import Model, NotYet, models_in
 from controller.specs.nodemaintenance import MaintenanceTemplate
 from controller.specs.schema import Node, allowed, described, plain
 
-_GENERATED = "<!-- Generated from the code by `drover schema --write .`; not to be edited by hand. -->\n"
+GENERATED = "<!-- Generated from the code by `drover schema --write .`; not to be edited by hand. -->\n"
+"""The second line of every page."""
 _SHARED: Mapping[type[Model], str] = {
     GuestSelector: "a [guest selector](#guest-selector)",
     LabelSelector: "a [node selector](#node-selector)",
@@ -49,13 +50,13 @@ def reasons() -> str:
     bounds = [members.index(first) for first, _ in _SECTIONS] + [len(members)]
     lines = [
         "# Reasons",
-        _GENERATED,
+        GENERATED,
         "Every decision of Drover has a reason from this list. The same words stand in conditions, events, plans and the labels of",
         "metrics. A reason without advice needs none.",
     ]
     for (_, title), (start, end) in zip(_SECTIONS, pairwise(bounds), strict=True):
         lines += ["", f"## {title}", ""]
-        lines += _table(
+        lines += table(
             ("Reason", "Meaning", "What to do"), ((f"`{w}`", w.meaning, w.remedy) for w in members[start:end])
         )
     return "\n".join(lines) + "\n"
@@ -65,7 +66,7 @@ def resources() -> str:
     """Every kind with its fields and its conditions."""
     lines = [
         "# Resources",
-        _GENERATED,
+        GENERATED,
         "What a folder of manifests can hold: YAML files (`.yaml`, `.yml`), any number of documents in each, every one with",
         "`apiVersion: drover.dev/v1alpha1`, a `kind` and a `metadata.name`. Nothing unknown is accepted. Fields that this version",
         "reads and checks but does not act upon are marked **not yet**; an object that uses one says so in its condition",
@@ -97,12 +98,12 @@ def metrics() -> str:
             rows.append((f"`{name}`", family.type, _labels(family), family.documentation))
     lines = [
         "# Metrics",
-        _GENERATED,
+        GENERATED,
         "Served at `/metrics`. Every series whose labels come from a closed list is there from the first scrape, at zero, and no",
         "series is multiplied by node or guest. `reason` is a word from [the list of reasons](reasons.md). Beside these there are",
         "the usual `process_*` metrics.",
         "",
-        *_table(("Metric", "Type", "Labels", "Meaning"), rows),
+        *table(("Metric", "Type", "Labels", "Meaning"), rows),
     ]
     return "\n".join(lines) + "\n"
 
@@ -127,7 +128,7 @@ def _fields_of(kind: type[Resource]) -> list[str]:
 
 
 def _field_table(model: type[Model], node: Node) -> list[str]:
-    return _table(("Field", "Default", "Allowed", "Meaning"), _rows(model, node, "", waits=False))
+    return table(("Field", "Default", "Allowed", "Meaning"), _rows(model, node, "", waits=False))
 
 
 def _rows(model: type[Model], node: Node, prefix: str, *, waits: bool) -> Iterator[tuple[str, ...]]:
@@ -179,7 +180,7 @@ def _below(node: Node, key: str) -> Node:
     return below
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
     """A Markdown table."""
     written = [tuple(cell.replace("|", "\\|") for cell in row) for row in rows]
     return [f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *written)]

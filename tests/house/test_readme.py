@@ -14,6 +14,7 @@ from controller.report.conditions import TYPES
 from controller.report.metrics import Metrics
 from controller.settings import SettingsError, load
 from controller.simulator import seed
+from controller.simulator.faults import FAULTS
 from controller.sources import validate
 from controller.specs import KINDS
 
@@ -149,7 +150,9 @@ def test_every_variable_that_wins_over_the_file_is_named() -> None:
 
 def test_the_cluster_file_is_valid() -> None:
     [example] = blocks(ROOT / "docs/simulator.md", "yaml")
-    assert seed.load(example).guests
+    file = seed.load(example)
+    assert file.guests
+    assert [fault.do for fault in file.faults if fault.do not in FAULTS] == []
 
 
 # Words
