@@ -115,16 +115,14 @@ def _broken_rules(kind: type[Kind], value: Value, wrong: Iterable[str]) -> Itera
 
 
 def _explain(kind: type[Kind], value: Value, errors: Iterable[ErrorDetails]) -> Iterator[tuple[Path, str, str, bool]]:
-    """Turn pydantic's errors into (path, what is wrong, what is allowed, whether it is about the key), one for each place."""
-    seen: set[Path] = set()
+    """Turn pydantic's errors into (path, what is wrong, what is allowed, whether it is about the key)."""
     for error in errors:
         if error["type"] == "rule":
             continue  # found again, and completely, by _broken_rules
         path = _real_path(kind, error["loc"], keep_last=error["type"] in ("missing", "extra_forbidden"))
         given = _value_at(value, path)
-        if path in seen or (error["type"] == "too_short" and given):  # pydantic counts only the entries that are good
+        if error["type"] == "too_short" and given:  # pydantic counts only the entries that are good
             continue
-        seen.add(path)
         if error["loc"][-1:] == ("[key]",):
             yield path, f"{_shown(path[-1])} cannot be a key", _allowed_key(kind, path), True
         elif error["type"] == "missing":

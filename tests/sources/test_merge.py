@@ -190,6 +190,22 @@ def test_few_objects_and_maintenances_vanish_without_asking(tmp_path: Path) -> N
     assert few.held.awaiting is None
 
 
+def test_exactly_the_percentage_may_vanish(tmp_path: Path) -> None:
+    write(tmp_path, **{f"p{number}": apart(f"p{number}") for number in range(9)})
+    repo = Repository(tmp_path).push(c=cluster())
+    assert repo.push(remove=("p0", "p1", "p2")).held.awaiting is None  # 3 of 10
+    assert repo.push(remove=("p3", "p4", "p5")).held.awaiting is not None  # 3 of 7
+
+
+def test_a_confirmed_deletion_ends_no_maintenance(repo: Repository) -> None:
+    repo.push(n1=node("n1", label="true")).push(remove=("n1", "p"))
+    assert repo.held.pending == {ObjectRef("PlacementPolicy", "p")}
+    assert repo.held.awaiting is not None
+    repo.held = repo.held.confirm(repo.held.awaiting)
+    assert repo.push().names == ["default", "n1", "n2", "q"]
+    assert repo.held.vanished_nodes == ("n1",)
+
+
 def test_the_percentage_is_that_of_the_cluster(tmp_path: Path) -> None:
     repo = Repository(tmp_path).push(
         c=cluster(more="prune: {maxDeletesPercent: 0}"), a=apart("a"), b=apart("b"), d=apart("d")
@@ -208,11 +224,10 @@ def test_clusters_are_counted_apart(repo: Repository) -> None:
 
 
 def test_a_vanished_node_in_maintenance_is_not_counted_again_and_again(repo: Repository) -> None:
-    repo.push(n1=node("n1", label="true"), n2=node("n2", label="true"))
-    repo.push(remove=("n1",)).push(remove=("n2",))
-    assert (repo.held.vanished_nodes, repo.held.awaiting) == (("n1", "n2"), None)
-    repo.push()
-    assert (repo.held.vanished_nodes, repo.held.awaiting) == (("n1", "n2"), None)
+    repo.push(n1=node("n1", label="true")).push(remove=("n1",))
+    repo.push(remove=("q",))  # 1 of the other 4
+    assert (repo.held.vanished_nodes, repo.held.awaiting) == (("n1",), None)
+    assert repo.names == ["default", "n1", "n2", "p"]
 
 
 def test_an_empty_folder_deletes_nothing(repo: Repository) -> None:

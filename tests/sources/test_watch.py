@@ -18,33 +18,53 @@ SOON = 8.0
 """Seconds in which a loaded machine notices; an idle one needs a tenth of a second."""
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.1)
+
+
 @asynccontextmanager
 async def watched(path: Path) -> AsyncIterator[FolderSource]:
+    """A source that has been read once and whose watch stands."""
     source = FolderSource(path)
     try:
+        await source.read()
+        assert await wakes(source) <= 3
         yield source
     finally:
         await source.close()
 
 
-async def until(source: FolderSource, wanted: Callable[[set[str]], bool]) -> int:
-    """Read and wait as the daemon does; return how many readings it took."""
+async def wakes(source: FolderSource) -> int:
+    """Read as often as the source asks for it; return how often that was before it came to rest."""
+    for count in range(100):
+        waiting = asyncio.create_task(source.wait_change())
+        done, _ = await asyncio.wait([waiting], timeout=0.5)
+        if not done:
+            waiting.cancel()
+            return count
+        await source.read()
+    raise AssertionError("the source never comes to rest")
+
+
+async def until(source: FolderSource, wanted: set[str] | None) -> int:
+    """Wait for hints and read; return how many readings it took. None: until nothing can be read."""
     readings = 0
     async with asyncio.timeout(SOON):
         while True:
+            await source.wait_change()
             readings += 1
             snapshot = await source.read()
-            if snapshot.complete and wanted({resource.name for resource in snapshot.objects}):
+            names = {resource.name for resource in snapshot.objects} if snapshot.complete else None
+            if names == wanted:
                 return readings
-            await source.wait_change()
 
 
 async def see(path: Path, change: Callable[[], None], wanted: set[str]) -> None:
-    """Read, let the watch come up, change, and expect the change to be seen long before the next full rescan."""
+    """Change something and expect a hint long before the next full rescan."""
     async with watched(path) as source:
-        await until(source, bool)
         change()
-        await until(source, lambda names: names == wanted)
+        await until(source, wanted)
 
 
 def run(work: Awaitable[None]) -> None:
@@ -131,22 +151,16 @@ def test_a_folder_deleted_and_made_anew_is_seen(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with watched(root) as source:
-            await until(source, lambda names: names == {"default"})
             shutil.rmtree(root)
-            await until_incomplete(source)
+            await until(source, None)
             root.mkdir()
             write(root, a=cluster(name="b"))
-            await until(source, lambda names: names == {"b"})
+            await until(source, {"b"})
+            await wakes(source)
             write(root, a=cluster(name="c"))
-            await until(source, lambda names: names == {"c"})
+            await until(source, {"c"})
 
     asyncio.run(main())
-
-
-async def until_incomplete(source: FolderSource) -> None:
-    async with asyncio.timeout(SOON):
-        while (await source.read()).complete:
-            await source.wait_change()
 
 
 def test_a_folder_that_comes_later_is_seen(tmp_path: Path) -> None:
@@ -154,10 +168,9 @@ def test_a_folder_that_comes_later_is_seen(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with watched(root) as source:
-            await until_incomplete(source)
             root.mkdir(parents=True)
             write(root, a=cluster())
-            await until(source, lambda names: names == {"default"})
+            await until(source, {"default"})
 
     asyncio.run(main())
 
@@ -168,10 +181,9 @@ def test_a_burst_is_read_a_few_times_and_completely(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with watched(tmp_path) as source:
-            await until(source, lambda names: names == {"default"})
             for number in range(300):
                 write(tmp_path, **{f"n{number}": node(f"n{number}")})
-            assert await until(source, lambda names: names == wanted) < 10
+            assert await until(source, wanted) < 10
 
     asyncio.run(main())
 
@@ -182,7 +194,6 @@ def test_a_half_written_file_is_waited_for(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with watched(tmp_path) as source:
-            await until(source, lambda names: names == {"default", "n1"})
             with (tmp_path / "a.yaml").open("w") as file:
                 file.write(cluster())
                 file.flush()
@@ -198,28 +209,28 @@ def test_a_lost_event_is_made_good_by_the_rescan(tmp_path: Path, monkeypatch: py
     def refuse(*_: object, **__: object) -> object:
         raise OSError(28, "inotify watch limit reached")
 
+    async def main() -> None:
+        source = FolderSource(tmp_path)
+        await source.read()
+        write(tmp_path, a=cluster(name="b"))
+        await until(source, {"b"})
+        await source.close()
+
     monkeypatch.setattr(watch, "awatch", refuse)
     monkeypatch.setattr(folder, "RESCAN_SECONDS", 0.2)
     write(tmp_path, a=cluster())
-    run(see(tmp_path, lambda: write(tmp_path, a=cluster(name="b")), {"b"}))
+    asyncio.run(main())
 
 
-def test_nothing_happening_wakes_nobody(tmp_path: Path) -> None:
-    write(tmp_path, a=cluster())
+def test_what_does_not_concern_the_folder_wakes_nobody(tmp_path: Path) -> None:
+    root = tmp_path / "manifests"
+    root.mkdir()
+    write(root, a=cluster())
 
     async def main() -> None:
-        async with watched(tmp_path) as source:
-            await source.read()
-            wakes = 0
-            while wakes < 5:  # each of the two watches says once that it stands
-                waiting = asyncio.create_task(source.wait_change())
-                done, _ = await asyncio.wait([waiting], timeout=1.5)
-                if not done:
-                    waiting.cancel()
-                    break
-                wakes += 1
-                await source.read()
-            assert wakes <= 2
+        async with watched(root) as source:
+            write(tmp_path, beside=cluster())
+            assert await wakes(source) == 0
 
     asyncio.run(main())
 

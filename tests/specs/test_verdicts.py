@@ -9,7 +9,7 @@ import cel
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller import yamlpos
@@ -134,6 +134,7 @@ def a_mapping_of(model: type[Model]) -> st.SearchStrategy[dict[str, Json]]:
 @pytest.mark.parametrize(
     ("model", "rule"), RULES, ids=lambda one: one.message if isinstance(one, Rule) else one.__name__
 )
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_rule_and_its_cel_agree_on_every_mapping(model: type[Model], rule: Rule, data: st.DataObject) -> None:
     if not rule.cel:
