@@ -162,6 +162,24 @@ def test_a_silent_node_holds_up_nobody_and_the_rest_of_the_picture_stays() -> No
     play(body)
 
 
+def test_a_node_that_hangs_is_waited_for_briefly_and_then_left_alone_for_a_minute() -> None:
+    guests = "guests:\n" + "\n".join(f"  {100 + n}: {{node: pve2, status: stopped}}" for n in range(40))
+
+    async def body(scene: Scene) -> None:
+        await scene.looks(2)
+        scene.fault("slow-handler", method="GET", path="/config", count=100)
+        seconds: list[float] = []
+        while scene.clock.monotonic() < 60:
+            began = scene.clock.monotonic()
+            await scene.observer.look()
+            seconds.append(scene.clock.monotonic() - began)
+            await scene.clock.sleep(10)
+        assert max(seconds) == 2.0
+        assert sorted(seconds)[-2] < 0.5
+
+    play(body, HEAD + RIGHTS + guests)
+
+
 def test_a_node_that_comes_back_is_asked_for_its_version_again() -> None:
     async def body(scene: Scene) -> None:
         await scene.looks(3)
