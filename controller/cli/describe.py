@@ -79,7 +79,7 @@ def _guest(item: Data, client: Client) -> Iterator[str]:
         yield from _heading("Moves")
         heads, rows = table("migrations", attempts, now=client.now, wide=False)
         yield from columns(rows, heads=heads, indent=2)
-        said = [text_at(one, ".status.message") for one in attempts]
+        said = [text_at(one, ".status.message") for one in attempts if text_at(one, ".status.phase") != "Succeeded"]
         yield from (f"  {text}" for text in dict.fromkeys(said) if text != "-")
     yield from _events(client, f"Guest/{vmid}")
 

@@ -139,9 +139,12 @@ def _moves(moves: Iterable[MoveLine]) -> list[str]:
                 f"{move.source} -> {move.target}",
                 Cell(bar((move.percent or 0) / 100, 16), "busy"),
                 Cell("-" if move.percent is None else f"{move.percent} %", right=True),
-                Cell(f"{size(move.transferred_bytes)} of {size(move.total_bytes)}", right=True),
+                Cell(
+                    f"{size(move.transferred_bytes)} of {size(move.total_bytes)}" if move.total_bytes else "-",
+                    right=True,
+                ),
                 Cell(rate(move.bytes_per_second), right=True),
-                Cell(f"{duration(move.eta_seconds)} left", right=True),
+                Cell("-" if move.eta_seconds is None else f"{duration(move.eta_seconds)} left", right=True),
                 f"{move.reason}, {move.phase}",
             )
             for move in moves

@@ -63,6 +63,8 @@ def progress_of(drains: Sequence[Drain], view: ClusterView, previous: ObjectStat
     blocked = tuple(item for drain in drains for item in drain.blocked)
     moving = frozenset(vmid for drain in drains for vmid in drain.moving)
     remaining = moving.union(*(drain.remaining for drain in drains), (item.vmid for item in blocked))
+    # The plan is made before its moves are started: those that it could not know of are in flight by now.
+    moving |= {vmid for vmid, flight in view.memory.flights.items() if vmid in remaining and flight.source in nodes}
     before = (previous.left | previous.remaining) if previous is not None else frozenset[Vmid]()
     evacuated = before | {vmid for vmid, origin in view.memory.origins.items() if origin.maintenance == ref}
     left = frozenset(vmid for vmid in evacuated - remaining if _is_elsewhere(vmid, view.seen, nodes))

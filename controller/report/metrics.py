@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import generate_latest
 
 from controller import __version__
@@ -25,6 +25,9 @@ from controller.report.conditions import TYPES, ObjectStatus
 from controller.report.guests import GuestState, states
 from controller.report.maintenance import MaintenanceState
 from controller.specs import KINDS
+
+# The library's own switch: without it every series has a twin that says when it was born, which nobody asks for.
+disable_created_metrics()
 
 _Item = TypeVar("_Item")
 _Metric = TypeVar("_Metric", Counter, Gauge, Histogram)

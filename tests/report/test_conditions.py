@@ -172,6 +172,10 @@ def test_progress_is_counted_by_memory_and_by_what_is_on_the_wire() -> None:
     assert fields["startTime"] == "2027-01-15T07:55:00Z"
 
 
+def test_a_move_that_was_started_after_planning_counts_as_moving() -> None:
+    assert told(with_drain(moving=()))[LABEL].fields["guests"] == told()[LABEL].fields["guests"]
+
+
 def test_progress_survives_a_restart_and_a_guest_without_origin() -> None:
     first = told()
     # 101 has arrived meanwhile; this time no origin tells of it.
