@@ -33,9 +33,8 @@ TIME = {
 
 def tells_the_time(module: ast.Module) -> Iterator[ast.AST]:
     """`asyncio.sleep(0)` takes no time: it lets others have a turn."""
-    turns = [
-        node.func for node in ast.walk(module) if isinstance(node, ast.Call) and ast.unparse(node) == "asyncio.sleep(0)"
-    ]
+    calls = [node for node in ast.walk(module) if isinstance(node, ast.Call)]
+    turns = [call.func for call in calls if dotted(call.func) == "asyncio.sleep" and ast.unparse(call.args[0]) == "0"]
     for node in ast.walk(module):
         if isinstance(node, ast.Attribute) and dotted(node) in TIME and node not in turns:
             yield node

@@ -1,5 +1,6 @@
 """The guard in tests/conftest.py works: a skip that nobody announced fails the run."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,8 @@ def run(folder: Path, *bodies: str) -> subprocess.CompletedProcess[str]:
     for number, body in enumerate(bodies):
         (folder / f"test_{number}.py").write_text(body)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ".", str(folder)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
 def test_an_announced_skip_passes(tmp_path: Path) -> None:
