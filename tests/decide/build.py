@@ -142,7 +142,9 @@ def migration(name: str, selector: Mapping[str, Any] | None = None, **spec: Any)
 
 
 def replication(name: str, **spec: Any) -> ReplicationPolicy:
-    return ReplicationPolicy.model_validate({"metadata": {"name": name}, "spec": {"guestSelector": {}, **spec}})
+    return ReplicationPolicy.model_validate(
+        {"metadata": {"name": name}, "spec": {"guestSelector": {}, "targets": {"nodes": ["pve2"]}, **spec}}
+    )
 
 
 def specs(*resources: Resource) -> Specs:

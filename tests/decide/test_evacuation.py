@@ -1,0 +1,393 @@
+"""A node in maintenance: everything leaves, or is named."""
+
+from typing import Any
+
+import pytest
+
+from controller.decide import decide
+from controller.model.ids import GuestIdentity, GuestKind, NodeName, ObjectRef, Upid, Vmid
+from controller.model.memory import Backoff
+from controller.model.observed import Guest, HaNodeState, NodeState, Power, ReplicationJob, Task
+from controller.model.plan import Blocked, DrainMode, Lane, Plan, Waiting
+from controller.model.reasons import Why
+from controller.specs import Resource
+from tests.decide.build import (
+    AT,
+    apart,
+    cluster,
+    flight,
+    guest,
+    in_maintenance,
+    maintenance,
+    memory,
+    migration,
+    node,
+    only_on,
+    origin,
+    pve_node,
+    seen,
+    specs,
+)
+
+THREE = [node("pve1"), node("pve2"), node("pve3")]
+
+
+def drained(who: Guest, *more: Resource, **template: Any) -> Plan:
+    """The plan for one guest on pve1, which has an explicit maintenance of these settings."""
+    return decide(specs(maintenance("m", "pve1", **template), *more), seen(THREE, [who]), memory())
+
+
+TREATMENTS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+    ("a running VM leaves live", {}, {}, "moves online"),
+    ("a paused VM leaves live", {"power": Power.PAUSED}, {}, "moves online"),
+    ("a stopped VM leaves offline", {"power": Power.STOPPED}, {}, "moves"),
+    ("a stopped VM stays when asked", {"power": Power.STOPPED}, {"includeStopped": False}, "stays"),
+    ("a template stays", {"power": Power.STOPPED, "template": True}, {}, "stays"),
+    ("a template leaves when asked", {"power": Power.STOPPED, "template": True}, {"includeTemplates": True}, "moves"),
+    ("a running container is restarted", {"kind": GuestKind.LXC}, {}, "moves restart"),
+    ("a running container is blocked", {"kind": GuestKind.LXC}, {"containers": "Block"}, "ContainerNeedsRestart"),
+    ("a stopped container leaves", {"kind": GuestKind.LXC, "power": Power.STOPPED}, {"containers": "Block"}, "moves"),
+    ("a guest is skipped", {}, {"defaultBehavior": "Skip"}, "stays"),
+    ("a guest that can't move stays", {"lock": "", "gib": None}, {"defaultBehavior": "MigrateIfPossible"}, "stays"),
+    ("a locked guest waits", {"lock": "backup"}, {}, "GuestLocked"),
+    (
+        "a locked guest waits, optional or not",
+        {"lock": "backup"},
+        {"defaultBehavior": "MigrateIfPossible"},
+        "GuestLocked",
+    ),
+    ("a guest of unknown size is blocked", {"gib": None}, {}, "SizeUnknown"),
+    ("a guest too big is blocked", {"gib": 65}, {}, "NoTargetFits"),
+    ("an HA guest leaves", {"ha_state": "started"}, {}, "moves online"),
+    ("an HA guest in motion is left alone", {"ha_state": "migrate"}, {}, "flying"),
+    ("an unsettled HA guest waits", {"ha_state": "request_stop"}, {}, "HaUnsettled"),
+    ("an HA guest in error is blocked", {"ha_state": "error"}, {}, "HaUnsettled"),
+    ("an unmanaged guest is named, never moved", {"tags": ("unmanaged",)}, {}, "Unmanaged"),
+    ("a stopped unmanaged guest stays", {"tags": ("unmanaged",), "power": Power.STOPPED}, {}, "stays"),
+    ("nothing starts while suspended", {}, {"suspend": True}, "Suspended"),
+    ("a guest under another's migration lock flies", {"lock": "migrate"}, {}, "flying"),
+]
+
+
+@pytest.mark.parametrize(
+    ("guest_is", "how", "expected"), [row[1:] for row in TREATMENTS], ids=[row[0] for row in TREATMENTS]
+)
+def test_every_kind_of_guest_has_its_treatment(guest_is: dict[str, Any], how: dict[str, Any], expected: str) -> None:
+    plan = drained(guest(101, "pve1", **guest_is), **how)
+    [drain] = plan.drains
+    assert _said(plan) == expected
+    assert drain.drained == (expected == "stays")
+    assert drain.staying == ((101,) if expected == "stays" else ())
+    assert drain.remaining == (() if expected == "stays" else (101,))
+
+
+def _said(plan: Plan) -> str:
+    if plan.flying:
+        return "flying"
+    words: list[Waiting | Blocked] = [*plan.waiting, *plan.blocked]
+    for word in words:
+        assert word.message
+        return word.why.value
+    for move in plan.moves:
+        assert move.lane is Lane.DRAIN
+        assert move.why is Why.NODE_MAINTENANCE
+        options = " online" if move.options.online else " restart" if move.options.restart else ""
+        return "moves" + options
+    return "stays"
+
+
+METHODS = [
+    ({}, "Live", "moves online"),
+    ({}, "Offline", "OfflineOnly"),
+    ({"power": Power.STOPPED}, "Offline", "moves"),
+    ({"kind": GuestKind.LXC}, "Live", "LiveNotPossible"),
+    ({"kind": GuestKind.LXC}, "LiveIfPossible", "moves restart"),
+]
+
+
+@pytest.mark.parametrize(("guest_is", "method", "expected"), METHODS)
+def test_the_method_of_the_migration_policy_counts(guest_is: dict[str, Any], method: str, expected: str) -> None:
+    assert _said(drained(guest(101, "pve1", **guest_is), migration("p", method=method))) == expected
+
+
+def test_the_winning_migration_policy_is_frozen_into_the_move() -> None:
+    low = migration("a", {"vmids": [101]}, bandwidthLimitMiBps=1)
+    vague = migration("b", {"types": ["qemu"]}, priority=5, bandwidthLimitMiBps=2)
+    exact = migration("c", {"vmids": [101]}, priority=5, bandwidthLimitMiBps=3)
+    twin = migration("d", {"vmids": [101]}, priority=5, bandwidthLimitMiBps=4)
+    off = migration("e", {"vmids": [101]}, priority=9, bandwidthLimitMiBps=5, suspend=True)
+    [move] = drained(guest(101, "pve1"), low, vague, exact, twin, off).moves
+    assert (move.options.policy, move.options.bandwidth_limit_mib_s) == ("c", 3)
+
+
+# Who wants it
+
+
+@pytest.mark.parametrize(
+    ("word", "mode"),
+    [
+        ("true", DrainMode.EVACUATE),
+        ("evacuate", DrainMode.EVACUATE),
+        ("cordon", DrainMode.CORDON),
+        ("false", None),
+        # Words under a label of one's own are not checked when the file is read.
+        ("True", DrainMode.EVACUATE),
+        ("yes", DrainMode.CORDON),  # means nothing: the harmless half
+        ("", None),
+    ],
+)
+def test_the_label_of_a_node_implies_its_maintenance(word: str, mode: DrainMode | None) -> None:
+    settings = cluster(maintenance={"labelKey": "acme/away"})
+    labelled = pve_node("pve1", {"acme/away": word})
+    plan = decide(specs(settings, labelled), seen(THREE, [guest(101, "pve1")]), memory())
+    assert [(drain.mode, str(drain.ref)) for drain in plan.drains] == (
+        [(mode, "NodeMaintenance/label-pve1")] if mode else []
+    )
+    assert bool(plan.moves) == (mode is DrainMode.EVACUATE)
+
+
+def test_the_label_key_and_the_template_are_the_clusters() -> None:
+    settings = cluster(maintenance={"labelKey": "acme/away", "template": {"containers": "Block", "reason": "firmware"}})
+    ours, not_ours = pve_node("pve1", {"acme/away": "true"}), in_maintenance("pve2")
+    look = seen(THREE, [guest(101, "pve1", kind=GuestKind.LXC)])
+    plan = decide(specs(settings, ours, not_ours), look, memory())
+    assert [(drain.node, drain.reason) for drain in plan.drains] == [("pve1", "firmware")]
+    assert _said(plan) == "ContainerNeedsRestart"
+
+
+def test_an_explicit_maintenance_wins_over_the_label() -> None:
+    both = specs(in_maintenance("pve1"), maintenance("m", "pve1", mode="Cordon"))
+    [drain] = decide(both, seen(THREE, [guest(101, "pve1")]), memory()).drains
+    assert (str(drain.ref), drain.mode, drain.drained) == ("NodeMaintenance/m", DrainMode.CORDON, False)
+
+
+def test_of_two_explicit_maintenances_the_stronger_wins() -> None:
+    both = specs(maintenance("a", "pve1", mode="Cordon"), maintenance("b", "pve1"), maintenance("c", "pve1"))
+    [drain] = decide(both, seen(THREE, []), memory()).drains
+    assert str(drain.ref) == "NodeMaintenance/b"
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_a_node_in_ha_maintenance_counts_as_labelled(follow: bool) -> None:
+    look = seen(
+        [node("pve1", ha=HaNodeState.MAINTENANCE), node("pve2")],
+        [guest(101, "pve1"), guest(102, "pve1", ha_state="started")],
+    )
+    plan = decide(specs(cluster(maintenance={"followHaMaintenance": follow})), look, memory())
+    assert [move.vmid for move in plan.moves] == ([101] if follow else [])
+    # PVE HA moves its own guests; two hands on one guest would be one too many.
+    assert [(w.vmid, w.why) for w in plan.waiting] == ([(102, Why.HA_UNSETTLED)] if follow else [])
+
+
+def test_a_maintenance_of_an_unknown_node_harms_nobody() -> None:
+    plan = decide(specs(maintenance("m", "pve9")), seen(THREE, [guest(101, "pve1")]), memory())
+    assert (plan.drains, plan.moves, set(plan.fine)) == ((), (), {101})
+
+
+# Targets
+
+
+def test_nothing_goes_where_it_would_have_to_leave_again() -> None:
+    nodes = [node("pve1"), node("pve2"), node("pve3"), node("pve4"), node("pve5", state=NodeState.OFFLINE)]
+    nodes += [node("pve6", ha=HaNodeState.MAINTENANCE), node("pve7", ha=HaNodeState.FENCE), node("pve8", 1)]
+    wanted = specs(
+        cluster(safety={"maxUnavailableNodes": 9}),
+        in_maintenance("pve1"),
+        in_maintenance("pve2", "cordon"),
+        pve_node("pve3", unschedulable=True),
+        maintenance("m", "pve4", suspend=True),
+    )
+    [word] = decide(wanted, seen(nodes, [guest(101, "pve1", 2)]), memory()).blocked
+    assert word.why is Why.NO_TARGET_FITS
+    for reason in (
+        "pve2 is cordoned (NodeMaintenance/label-pve2)",
+        "pve3 is unschedulable (PveNode/pve3)",
+        "pve4 is in maintenance (NodeMaintenance/m)",
+        "pve5 is offline",
+        "pve6 is in PVE HA maintenance",
+        "pve7 is in HA state fence",
+        "pve8 has 1 GiB of 1 GiB free",
+    ):
+        assert reason in word.message
+    assert "VM 101 g101 (2 GiB)" in word.message
+    assert word.remedy
+
+
+def test_musts_hold_during_a_drain() -> None:
+    look = seen(THREE, [guest(101, "pve1"), guest(102, "pve1"), guest(103, "pve2")])
+    plan = decide(
+        specs(in_maintenance("pve1"), apart("web", 101, 103), only_on("lic", ["pve1", "pve2"], 102)), look, memory()
+    )
+    assert [(move.vmid, move.target) for move in plan.moves] == [(101, "pve3"), (102, "pve2")]
+
+
+@pytest.mark.parametrize("override", [False, True])
+def test_only_override_must_breaks_a_must(override: bool) -> None:
+    look = seen(THREE[:2], [guest(101, "pve1"), guest(102, "pve1"), guest(103, "pve2")])
+    wanted = specs(
+        maintenance("m", "pve1", overrideMust=override), apart("web", 101, 103), only_on("lic", ["pve1"], 102)
+    )
+    plan = decide(wanted, look, memory())
+    assert plan.unsafe == ()
+    assert [move.vmid for move in plan.moves] == ([101, 102] if override else [])
+    assert [word.vmid for word in plan.blocked] == ([] if override else [101, 102])
+
+
+def test_policies_that_allow_no_node_are_named() -> None:
+    rules = (only_on("a", ["pve1"], 101, correctExisting=False), only_on("b", ["pve2"], 101, correctExisting=False))
+    [word] = drained(guest(101, "pve1"), *rules).blocked
+    assert word.why is Why.NO_NODE_ALLOWED
+    assert "PlacementPolicy/a, PlacementPolicy/b" in word.message
+
+
+def test_a_group_that_shares_the_drained_node_is_spread() -> None:
+    look = seen(THREE, [guest(101, "pve1"), guest(102, "pve1")])
+    plan = decide(specs(in_maintenance("pve1"), apart("web", 101, 102)), look, memory())
+    assert sorted(move.target for move in plan.moves) == ["pve2", "pve3"]
+
+
+def test_inside_an_overfull_rack_a_drain_may_move_guests_because_nothing_gets_worse() -> None:
+    racks = [pve_node("pve1", {"rack": "a", "drover.dev/maintenance": "true"}), pve_node("pve2", {"rack": "a"})]
+    look = seen([node("pve1"), node("pve2"), node("pve3", 1)], [guest(101, "pve1"), guest(102, "pve2")])
+    plan = decide(
+        specs(*racks, pve_node("pve3", {"rack": "b"}), apart("web", 101, 102, topologyKey="rack")), look, memory()
+    )
+    assert [(move.vmid, move.target) for move in plan.moves] == [(101, "pve2")]
+    assert plan.unsafe == ()
+
+
+def test_preference_comes_first_then_the_node_that_stays_emptiest() -> None:
+    nodes = [node("pve1"), node("pve2", 32), node("pve3", 64), node("pve4", 48)]
+    look = seen(nodes, [guest(101, "pve1"), guest(102, "pve1", 5)])
+    plan = decide(specs(in_maintenance("pve1"), only_on("order", ["pve4", "pve2"], 101)), look, memory())
+    assert {move.vmid: move.target for move in plan.moves} == {101: "pve4", 102: "pve3"}
+
+
+def test_a_drained_guest_goes_home_when_its_home_is_back() -> None:
+    who = guest(101, "pve1")
+    look = seen([node("pve1"), node("pve2", 512), node("pve3", 16)], [who])
+    [move] = decide(specs(in_maintenance("pve1")), look, memory(origins={101: origin(who, "pve3")})).moves
+    assert (move.target, move.returns) == ("pve3", False)
+
+
+@pytest.mark.parametrize(
+    ("after", "ha", "remembered"), [("Return", "", True), ("Stay", "", False), ("Return", "started", False)]
+)
+def test_only_a_guest_that_shall_return_is_remembered(after: str, ha: str, remembered: bool) -> None:
+    [move] = drained(guest(101, "pve1", ha_state=ha), afterMaintenance=after).moves
+    assert move.returns == remembered
+
+
+def test_a_running_replicated_vm_goes_only_where_its_replica_is() -> None:
+    jobs = (ReplicationJob("101-0", Vmid(101), NodeName("pve3"), NodeName("pve1"), "*/15", False, False, ""),)
+    look = seen([node("pve1"), node("pve2", 512), node("pve3")], [guest(101, "pve1")], jobs=jobs)
+    [move] = decide(specs(in_maintenance("pve1")), look, memory()).moves
+    assert (move.target, move.options.with_local_disks) == ("pve3", True)
+
+
+# What was before
+
+
+@pytest.mark.parametrize(
+    ("failures", "until", "expected"),
+    [
+        (1, AT + 5, "BackingOff"),
+        (1, AT, "moves online"),
+        (5, AT - 1, "moves online"),
+        (6, AT - 1, "RetryLimit"),  # the first attempt and five more
+        (0, AT + 5, "LocalDisk"),  # the second look found an obstacle
+        (0, AT - 5, "moves online"),
+    ],
+)
+def test_failures_are_remembered(failures: int, until: float, expected: str) -> None:
+    who = guest(101, "pve1")
+    backoff = Backoff(who.identity, failures, until, Why.LOCAL_DISK, "scsi0 is local")
+    plan = decide(specs(in_maintenance("pve1")), seen(THREE, [who]), memory(backoffs={101: backoff}))
+    assert _said(plan) == expected
+
+
+def test_failures_of_another_guest_of_the_same_number_mean_nothing() -> None:
+    who = guest(101, "pve1")
+    backoff = Backoff(GuestIdentity(Vmid(101), GuestKind.QEMU, "ctime:1"), 9, AT + 5, Why.MIGRATION_FAILED, "x")
+    plan = decide(specs(in_maintenance("pve1")), seen(THREE, [who]), memory(backoffs={101: backoff}))
+    assert _said(plan) == "moves online"
+
+
+def test_a_guest_that_an_earlier_move_left_locked_is_stuck_not_waiting() -> None:
+    who = guest(101, "pve1", lock="migrate-left")
+    backoff = Backoff(who.identity, 1, AT - 5, Why.LOCK_LEFT_BEHIND, "the lock is still there")
+    plan = decide(specs(in_maintenance("pve1")), seen(THREE, [who]), memory(backoffs={101: backoff}))
+    assert _said(plan) == "GuestStuck"
+
+
+# Many nodes
+
+
+def test_a_second_maintenance_waits_for_the_first() -> None:
+    look = seen([*THREE, node("pve4")], [guest(101, "pve1"), guest(102, "pve2"), guest(103, "pve2")])
+    plan = decide(specs(in_maintenance("pve1"), in_maintenance("pve2")), look, memory())
+    assert [move.vmid for move in plan.moves] == [101]
+    assert {w.why for w in plan.waiting} == {Why.TOO_MANY_UNAVAILABLE}
+    assert [drain.hold for drain in plan.drains] == [None, Why.TOO_MANY_UNAVAILABLE]
+    assert "label-pve1" in plan.drains[1].message
+
+
+def test_the_maintenance_that_has_begun_goes_on() -> None:
+    ref = ObjectRef("NodeMaintenance", "label-pve2")
+    gone = guest(104, "pve3")
+    look = seen([*THREE, node("pve4")], [guest(101, "pve1"), guest(102, "pve2"), guest(103, "pve2"), gone])
+    begun = memory(origins={104: origin(gone, "pve2", maintenance=ref)})
+    plan = decide(specs(in_maintenance("pve1"), in_maintenance("pve2")), look, begun)
+    assert {move.vmid for move in plan.moves} == {102, 103}
+
+
+@pytest.mark.parametrize(("most", "moves"), [(1, 0), (2, 1)])
+def test_an_offline_node_counts_as_unavailable(most: int, moves: int) -> None:
+    look = seen([node("pve1"), node("pve2"), node("pve3", state=NodeState.OFFLINE)], [guest(101, "pve1")])
+    settings = cluster(safety={"maxUnavailableNodes": most})
+    plan = decide(specs(settings, in_maintenance("pve1")), look, memory())
+    assert len(plan.moves) == moves
+    assert moves or "pve3 is offline" in plan.waiting[0].message
+
+
+def test_a_node_that_reboots_in_its_own_maintenance_stays_drained() -> None:
+    look = seen([node("pve1", state=NodeState.OFFLINE), node("pve2")], [guest(101, "pve2")])
+    [drain] = decide(specs(in_maintenance("pve1")), look, memory()).drains
+    assert drain.drained
+    assert drain.hold is None
+
+
+def test_guests_of_an_offline_node_are_blocked_not_moved() -> None:
+    look = seen([node("pve1", state=NodeState.OFFLINE), node("pve2")], [guest(101, "pve1")])
+    plan = decide(specs(in_maintenance("pve1")), look, memory())
+    assert _said(plan) == "NodeOffline"
+    assert not plan.drains[0].drained
+
+
+# Drained
+
+
+def test_a_node_is_not_drained_while_anything_flies_from_or_to_it() -> None:
+    away, coming = guest(101, "pve2"), guest(102, "pve2")
+    look = seen(THREE, [away, coming])
+    for flying in (flight(away, "pve2", source="pve1"), flight(coming, "pve1")):
+        [drain] = decide(specs(in_maintenance("pve1")), look, memory([flying])).drains
+        assert not drain.drained
+        assert drain.remaining == ()
+
+
+def test_somebody_elses_migration_may_be_on_its_way_to_the_node() -> None:
+    running = Task(Upid("UPID:x"), NodeName("pve2"), "qmigrate", "101", "root@pam", 0, running=True)
+    wanted = specs(in_maintenance("pve1"))
+    assert not decide(wanted, seen(THREE, [guest(101, "pve2")], tasks=(running,)), memory()).drains[0].drained
+    # A lock that was left behind is no migration: it must not keep every node of the cluster from being drained.
+    assert decide(wanted, seen(THREE, [guest(101, "pve2", lock="migrate")]), memory()).drains[0].drained
+
+
+def test_progress_is_counted_in_guests_and_bytes() -> None:
+    flying = guest(101, "pve1", 4)
+    look = seen(THREE, [flying, guest(102, "pve1", 8), guest(103, "pve1", 100)])
+    [drain] = decide(specs(in_maintenance("pve1")), look, memory([flight(flying, "pve2")])).drains
+    assert (drain.remaining, drain.moving, drain.remaining_bytes >> 30) == ((101, 102, 103), (101,), 112)
+    assert [(word.vmid, word.why) for word in drain.blocked] == [(103, Why.NO_TARGET_FITS)]
+    assert drain.message == "3 on pve1 have to leave: 1 moving, 1 blocked"
