@@ -62,7 +62,8 @@ def parse_drive(key: str, text: str) -> Drive:
 class Guest:
     """One VM or container. `run` is QEMU's run state (`running`, `paused`, …) or `stopped`; rates are bytes per second.
 
-    `shadow` holds the last broadcast numbers once the state changed after them; see `simulator.statistics`.
+    `static` keeps what broadcasts say and only a new configuration changes. `shadow` holds the last broadcast numbers once the
+    state changed after them; see `simulator.statistics`.
     """
 
     vmid: int
@@ -89,6 +90,7 @@ class Guest:
     created: float = float("-inf")
     changed: float = float("-inf")
     shadow: dict[str, Any] | None = None
+    static: dict[str, Any] | None = None
 
     @property
     def lock(self) -> str | None:
@@ -253,23 +255,23 @@ def _uuid(vmid: int, purpose: str) -> str:
 def guest_numbers(node: Node, guest: Guest, moment: float) -> dict[str, Any]:
     """Return what a node's pvestatd broadcasts about a guest at `moment` (pve-manager: PVE/Service/pvestatd.pm)."""
     host = node.file
-    memory = guest.memory
-    cpus = guest.vcpus or host.cpus
-    row: dict[str, Any] = {
-        "status": guest.run if guest.type == "qemu" or not guest.running else "running",
-        "name": guest.name,
-        "template": 1 if guest.template else 0,
-        "maxcpu": min(cpus, host.cpus),
-        "maxmem": memory,
-        "maxdisk": guest.maxdisk(),
-        "disk": 0,
-    }
-    if not guest.running:
+    static = guest.static
+    if static is None:
+        static = guest.static = {
+            "name": guest.name,
+            "template": 1 if guest.template else 0,
+            "maxcpu": min(guest.vcpus or host.cpus, host.cpus),
+            "maxmem": guest.memory,
+            "maxdisk": guest.maxdisk(),
+            "disk": 0,
+        }
+    row = {"status": guest.run, **static}
+    if guest.run == "stopped":
         row |= _STOPPED
         return row
     uptime = max(0, int(moment - guest.started_at))
     wobble = (((guest.vmid * 2_654_435_761 + int(moment) * 40_503) >> 7) & 0xFF) / 255
-    used = int(memory * guest.touched)
+    used = int(row["maxmem"] * guest.touched)
     row["uptime"] = uptime
     row["cpu"] = guest.load * (0.8 + 0.4 * wobble) if guest.run == "running" else 0
     row["mem"] = used

@@ -4,6 +4,7 @@ Used by the world and by every call that names a node.
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from controller.simulator.seed import NodeFile
@@ -40,7 +41,7 @@ RELEASES = {
 class Node:
     """One node. `member` is what corosync believes, `powered` what is true; `proxy` whether its pveproxy answers.
 
-    `phase` shifts its ten-second broadcasts. `group` tells the sides of a partition apart.
+    `refusing`: while it is down its address still answers, with a refusal. `phase` shifts its ten-second broadcasts. `group` tells the sides of a partition apart.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Node:
     member: bool = True
     proxy: bool = True
     daemon: bool = True
+    refusing: bool = False
     group: int = 0
     down_at: float = float("-inf")
     proxy_down_at: float = float("-inf")
@@ -89,5 +91,6 @@ class Node:
         return self.powered and self.proxy
 
 
+@cache
 def _order(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))

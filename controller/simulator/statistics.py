@@ -69,17 +69,20 @@ def _build(world: World, viewer: str) -> Dump:
         if tick is not None:
             found.nodes[name] = node_numbers(nodes[name], tick, memory=used[name][0], cpus=used[name][1])
     for storage in world.storages.values():
+        own, used_up = not storage.shared, None
         for name, tick in ticks.items():
             if tick is not None and storage.enabled(name) and storage.created <= tick:
                 last = storage.inactive.get(name)
                 if last is None or world.now - last <= EXPIRY:
-                    found.storages[name, storage.name] = (storage.used(name), storage.size)
+                    if own or used_up is None:
+                        used_up = storage.used(name)
+                    found.storages[name, storage.name] = (used_up, storage.size)
     return found
 
 
 def _seen(node: Node, guest: Guest, tick: float) -> dict[str, Any] | None:
     numbers = guest.shadow if guest.changed > tick else guest_numbers(node, guest, tick)
-    if numbers is None or node.at_least("9.0"):
+    if numbers is None or "memhost" not in numbers or node.at_least("9.0"):
         return numbers
     return {key: value for key, value in numbers.items() if key != "memhost"}
 

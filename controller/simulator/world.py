@@ -143,6 +143,7 @@ class World:
             self.ha_resources[f"{'ct' if file.type == 'lxc' else 'vm'}:{vmid}"] = dict(file.ha)
         if not at_start:
             guest.created = guest.changed = self.now
+            self.access.changed()
         self.revision += 1
         if running:
             self.boot(guest)
@@ -156,15 +157,21 @@ class World:
                 storage.place(guest.node).pop(drive.volid, None)
         del self.guests[guest.vmid]
         self.revision += 1
+        self.access.changed()
         self.log("guest-removed", guest=guest.vmid, node=guest.node)
 
     def _pool_members(self) -> dict[str, tuple[set[int], list[str]]]:
+        """Name the guests and storages of every pool; kept until `access` hears of a change."""
+        kept: tuple[int, dict[str, tuple[set[int], list[str]]]] | None = self.derived.get("pools")
+        if kept is not None and kept[0] == self.access.revision:
+            return kept[1]
         members: dict[str, tuple[set[int], list[str]]] = {
             name: (set(), pool["storages"]) for name, pool in self.pools.items()
         }
         for guest in self.guests.values():
             if guest.pool in members:
                 members[guest.pool][0].add(guest.vmid)
+        self.derived["pools"] = (self.access.revision, members)
         return members
 
     def boot(self, guest: Guest) -> None:
@@ -235,6 +242,7 @@ class World:
         if guest.changed <= tick:
             guest.shadow = guest_numbers(self.nodes[guest.node], guest, tick) if guest.created <= tick else None
         guest.changed = self.now
+        guest.static = None
         self.revision += 1
 
     def set_run(self, guest: Guest, run: str) -> None:

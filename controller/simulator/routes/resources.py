@@ -12,6 +12,7 @@ from controller.simulator import statistics
 from controller.simulator.guests import Guest
 from controller.simulator.routes.registry import Call, route
 from controller.simulator.statistics import Dump
+from controller.simulator.world import World
 
 _TYPES = {"vm": ("qemu", "lxc"), "storage": ("storage",), "node": ("node",), "sdn": ()}
 
@@ -127,18 +128,27 @@ def _storages(call: Call, dump: Dump) -> list[dict[str, Any]]:
 
 
 def _pools(call: Call, dump: Dump) -> list[dict[str, Any]]:
-    sums: dict[str, dict[str, Any]] = {}
-    for guest in call.world.guests.values():
-        numbers = dump.guests.get(guest.vmid)
-        if guest.pool is not None and numbers is not None:
-            total = sums.setdefault(guest.pool, dict.fromkeys(_SUMMED, 0))
-            for key in _SUMMED:
-                total[key] += numbers[key]
+    sums = _pool_sums(call.world, dump)
     return [
         {"id": f"/pool/{name}", "pool": name, "type": "pool", **sums.get(name, {})}
         for name in call.world.pools
         if call.allowed(f"/pool/{name}", "Pool.Audit")
     ]
+
+
+def _pool_sums(world: World, dump: Dump) -> dict[str, dict[str, Any]]:
+    kept: tuple[Dump, int, dict[str, dict[str, Any]]] | None = world.derived.get("pool-sums")
+    if kept is not None and kept[0] is dump and kept[1] == world.access.revision:
+        return kept[2]
+    sums: dict[str, dict[str, Any]] = {}
+    for guest in world.guests.values():
+        numbers = dump.guests.get(guest.vmid)
+        if guest.pool is not None and numbers is not None:
+            total = sums.setdefault(guest.pool, dict.fromkeys(_SUMMED, 0))
+            for key in _SUMMED:
+                total[key] = max(total[key], numbers[key]) if key == "uptime" else total[key] + numbers[key]
+    world.derived["pool-sums"] = (dump, world.access.revision, sums)
+    return sums
 
 
 _SUMMED = ("maxcpu", "cpu", "maxmem", "mem", "maxdisk", "disk", "uptime")
