@@ -115,9 +115,6 @@ class _Starter:
 
     def _objections(self, move: Move, look: _Look) -> Sequence[Finding]:
         """Everything that speaks against starting the move now; the first one is the reason."""
-        failure = self.store.failure()
-        if failure:
-            return [Finding(False, Why.STORE_FAILED, failure)]
         if (withdrawn := self.still_wanted(move)) is not None:
             return [withdrawn]
         memory = self.store.memory()

@@ -37,7 +37,7 @@ nodes:
   pve3: {{memory: 64GiB}}
 storages:
   ceph: {{type: rbd, content: [images, rootdir], size: 8TiB}}
-  local: {{type: dir, content: [iso]}}
+  local: {{type: dir, content: [iso, images]}}
 guests:
   101: {{name: web, node: pve1, memory: 8GiB, disks: {{scsi0: {{storage: ceph}}}}}}
   102: {{name: db, node: pve1, memory: 4GiB, disks: {{scsi0: {{storage: ceph}}}}}}
@@ -45,6 +45,11 @@ guests:
   104: {{name: iso, node: pve1, memory: 1GiB, disks: {{scsi0: {{storage: ceph}}}}, iso: "local:iso/debian.iso"}}
   105: {{type: lxc, name: proxy, node: pve1, memory: 1GiB, disks: {{rootfs: {{storage: ceph, size: 8GiB}}}}}}
   106: {{name: safe, node: pve1, memory: 2GiB, disks: {{scsi0: {{storage: ceph}}}}, ha: {{state: started}}}}
+  107:
+    name: cloud
+    node: pve1
+    memory: 1GiB
+    disks: {{scsi0: {{storage: ceph}}, ide2: {{storage: local, volume: 107/vm-107-cloudinit.qcow2, size: 4MiB}}}}
 access:
   users: {{drover@pve: {{}}}}
   tokens: {{"drover@pve!test": {{secret: 00000000-0000-4000-8000-000000000000, privsep: false}}}}
@@ -69,6 +74,7 @@ class Recorder:
     def __init__(self, inner: Transport) -> None:
         self._inner = inner
         self.posts: list[str] = []
+        self.params: dict[str, object] = {}  # of the last POST
         self.gets: list[str] = []
         self.on_post: Callable[[str, str], None] = lambda _when, _path: None
 
@@ -79,6 +85,7 @@ class Recorder:
     async def post(self, path: str, params: Params | None = None) -> Json:
         self.on_post("before", path)
         self.posts.append(path)
+        self.params = dict(params or {})
         answer = await self._inner.post(path, params)
         self.on_post("after", path)
         return answer
@@ -187,7 +194,7 @@ def move(
     running = vmid != 103
     return Move(
         identity=GuestIdentity(Vmid(vmid), kind),
-        name={101: "web", 102: "db", 103: "old", 104: "iso", 105: "proxy", 106: "safe"}[vmid],
+        name={101: "web", 102: "db", 103: "old", 104: "iso", 105: "proxy", 106: "safe", 107: "cloud"}[vmid],
         source=source,
         target=target,
         why=why,

@@ -158,6 +158,20 @@ def test_a_look_that_got_old_behind_a_slow_call_is_repeated(lab: Lab) -> None:
     assert lab.pve.gets.count("/nodes/pve1/qemu/102/status/current") == 2
 
 
+def test_pve_is_asked_the_way_the_second_look_demands(lab: Lab) -> None:
+    assert not move(107).options.with_local_disks
+    lab.execute(move(107))
+    assert lab.pve.params == {"target": "pve2", "online": True, "with-local-disks": True}, "of its cloud-init image"
+    assert lab.store.memory().flights[Vmid(107)].options.with_local_disks
+
+
+def test_a_look_that_pve_denies_is_not_repeated_at_every_tick(lab: Lab) -> None:
+    lab.fault("refuse", status=403, reason="Permission check failed (/vms/101, VM.Audit)", method="GET", path="/101/")
+    (outcome,) = lab.execute(move(101))
+    assert (outcome.result, outcome.why) == (Result.REFUSED, Why.PERMISSION_MISSING)
+    assert lab.store.memory().backoffs[Vmid(101)].failures == 0
+
+
 # Calls that go wrong
 
 
@@ -172,6 +186,17 @@ def test_a_lost_answer_is_observed_and_never_asked_again(lab: Lab, fault: str) -
     assert [outcome.result for outcome in lab.settle_within(300)] == [Result.SUCCEEDED]
     assert len(lab.migrations(101)) == 1
     assert lab.store.memory().origins[Vmid(101)].expected == PVE2
+
+
+def test_an_earlier_task_is_not_taken_for_the_one_that_never_was(lab: Lab) -> None:
+    for there, back in ((PVE1, PVE2), (PVE2, PVE1)):
+        lab.execute(move(103, back, source=there))
+        lab.settle_within(300)
+    lab.fault("refuse", status=596, reason="Connection timed out")
+    assert [outcome.result for outcome in lab.execute(move(103))] == [Result.UNKNOWN]
+    (outcome,) = lab.settle_within(300)
+    assert (outcome.result, outcome.why) == (Result.REFUSED, Why.NOT_SUBMITTED)
+    assert lab.store.memory() == Memory()
 
 
 @pytest.mark.parametrize(
@@ -337,6 +362,7 @@ def test_a_guest_removed_in_the_middle_is_forgotten(lab: Lab) -> None:
 def test_ha_moves_its_guest_with_a_task_of_its_own(lab: Lab) -> None:
     lab.later(60)
     lab.execute(move(106))
+    assert lab.store.memory().flights[Vmid(106)].ha
     (outcome,) = lab.settle_within(600)
     assert outcome.result is Result.SUCCEEDED
     assert outcome.upid is not None

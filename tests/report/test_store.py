@@ -206,6 +206,7 @@ def test_a_guest_is_never_in_two_flights(store: Store) -> None:
     assert refused.value.why is Why.NOT_OBSERVED_YET
     assert store.memory().flights == {Vmid(101): first}
     assert store.failure() == "", "a refusal is no failure of the disk"
+    store.pin("and the next write goes through")
 
 
 def test_the_first_evacuation_sets_the_origin_and_later_ones_keep_it(store: Store) -> None:
