@@ -151,8 +151,10 @@ def _timestamper(wall: Callable[[], float] | None, *, console: bool) -> Processo
 def _quiet_others(level: str) -> None:
     """Keep libraries from telling of every request unless that is asked for."""
     chatty = logging.DEBUG if level == "debug" else logging.WARNING
-    for name in ("aiohttp.access", "asyncio", "urllib3", "watchfiles", "proxmoxer"):
+    for name in ("aiohttp.access", "asyncio", "urllib3", "proxmoxer"):
         logging.getLogger(name).setLevel(chatty)
+    # It tells of every change near the manifests: of a log file there it would tell for ever, each line causing the next.
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
 
 class _Handler(logging.StreamHandler[TextIO]):
