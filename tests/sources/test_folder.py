@@ -212,6 +212,18 @@ def git_sync(root: Path, number: int) -> Path:
     return root / "current"
 
 
+def git_sync_adding(root: Path, number: int) -> Path:
+    """The same with a file more: nothing that was there before is another file now."""
+    tree = root / f"tree-{number}"
+    tree.mkdir()
+    for old in (root / "current").glob("*.yaml"):
+        (tree / old.name).hardlink_to(old)
+    write(tree, **{f"new-{number}": node(f"new-{number}")})
+    (root / "fresh").symlink_to(tree.name)
+    (root / "fresh").replace(root / "current")
+    return root / "current"
+
+
 def kubernetes_volume(root: Path, number: int) -> Path:
     """A new hidden tree, and the hidden link to it swapped in one step."""
     tree = root / f"..{number}"
@@ -232,7 +244,7 @@ def in_place(root: Path, number: int) -> Path:
     return root
 
 
-@pytest.mark.parametrize("publish", [git_sync, kubernetes_volume, in_place])
+@pytest.mark.parametrize("publish", [git_sync, git_sync_adding, kubernetes_volume, in_place])
 def test_a_change_in_the_middle_of_reading_starts_it_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, publish: Callable[[Path, int], Path]
 ) -> None:
