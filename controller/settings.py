@@ -101,15 +101,16 @@ class Settings:
     hooks: Mapping[str, Hook] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def load(file: Path | None = None, env: Mapping[str, str] | None = None) -> Settings:
+def load(file: Path | None = None, env: Mapping[str, str] | None = None, *, secrets: bool = True) -> Settings:
     """Settings from `file`, else from `$DROVER_CONFIG`, else from /etc/drover/drover.toml when that exists, else defaults.
 
     `$DROVER_SOURCE`, `$DROVER_STATE`, `$DROVER_SOCKET` and `$DROVER_LISTEN` win over the file. Raises SettingsError.
+    `secrets=False` leaves the credentials out, for those who only ask the daemon and may not read the files of its secrets.
     """
     env = os.environ if env is None else env
     chosen = file or (Path(env["DROVER_CONFIG"]) if env.get("DROVER_CONFIG") else None)
     if chosen is None and not DEFAULT_FILE.exists():
-        return _settings(_Table({}, "environment", ""), env)
+        return _settings(_Table({}, "environment", ""), env, secrets=secrets)
     chosen = chosen or DEFAULT_FILE
     try:
         content = tomllib.loads(chosen.read_text(encoding="utf-8"))
@@ -117,15 +118,16 @@ def load(file: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         raise SettingsError(f"{chosen}: can't be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{chosen}: not valid TOML: {error}") from error
-    return _settings(_Table(content, str(chosen), ""), env)
+    return _settings(_Table(content, str(chosen), ""), env, secrets=secrets)
 
 
-def _settings(top: "_Table", env: Mapping[str, str]) -> Settings:
+def _settings(top: "_Table", env: Mapping[str, str], *, secrets: bool) -> Settings:
     http, log, loop = top.table("http"), top.table("log"), top.table("loop")
 
     def either(variable: str, in_file: str) -> str:
         return env.get(variable) or in_file
 
+    credentials = top.tables("credentials")
     listen = either("DROVER_LISTEN", http.text("listen", "127.0.0.1:9808"))
     settings = Settings(
         source=Path(either("DROVER_SOURCE", top.text("source", "/etc/drover/manifests"))),
@@ -140,7 +142,7 @@ def _settings(top: "_Table", env: Mapping[str, str]) -> Settings:
             interval_seconds=loop.number("intervalSeconds", 10.0, least=1.0),
             planner_seconds=loop.number("plannerSeconds", 60.0, least=1.0),
         ),
-        credentials=MappingProxyType({n: _credential(n, t, env) for n, t in top.tables("credentials").items()}),
+        credentials=MappingProxyType({n: _credential(n, t, env) for n, t in credentials.items() if secrets}),
         hooks=MappingProxyType({n: Hook(n, t.texts("command")) for n, t in top.tables("hooks").items()}),
     )
     for table in (top, http, log, loop):

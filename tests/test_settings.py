@@ -78,6 +78,12 @@ def test_a_secret_file_that_is_missing_is_named(tmp_path: Path) -> None:
         settings(tmp_path, TOKEN + "secretFile = '/nowhere'")
 
 
+def test_who_only_asks_the_daemon_need_not_read_its_secrets(tmp_path: Path) -> None:
+    (tmp_path / "drover.toml").write_text(TOKEN + "secretFile = '/nowhere'\n[http]\nlisten = '127.0.0.1:1'")
+    given = load(tmp_path / "drover.toml", {}, secrets=False)
+    assert (given.http.port, dict(given.credentials)) == (1, {})
+
+
 def test_a_secret_shows_only_when_asked(tmp_path: Path) -> None:
     given = settings(tmp_path, TOKEN + f"secret = '{SECRET}'")
     assert SECRET not in repr(given)

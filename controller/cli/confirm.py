@@ -15,4 +15,4 @@ from controller.cli import client, options
 @options.config
 def command(revision: str, socket: Path | None, config: Path | None) -> None:
     """Let the deletions of REVISION happen; `drover status` says when some wait."""
-    click.echo(client.command(socket or options.load(config).socket, "confirm", {"revision": revision}))
+    click.echo(client.command(socket or options.load(config, secrets=False).socket, "confirm", {"revision": revision}))

@@ -14,4 +14,4 @@ from controller.cli import client, options
 @options.config
 def command(socket: Path | None, config: Path | None) -> None:
     """Look at every cluster now, instead of at the next interval."""
-    click.echo(client.command(socket or options.load(config).socket, "look", {}))
+    click.echo(client.command(socket or options.load(config, secrets=False).socket, "look", {}))

@@ -34,9 +34,9 @@ output: _Decorator[..., object] = click.option(
 cluster: _Decorator[..., object] = click.option("--cluster", metavar="NAME", help="Only this PveCluster.")
 
 
-def load(file: Path | None) -> Settings:
-    """The settings. Raises SettingsError."""
-    return settings.load(file)
+def load(file: Path | None, *, secrets: bool = True) -> Settings:
+    """The settings; without `secrets` for verbs that ask the daemon, whose users need not be able to read them."""
+    return settings.load(file, secrets=secrets)
 
 
 def client(url: str | None, file: Path | None) -> Client:
@@ -44,6 +44,6 @@ def client(url: str | None, file: Path | None) -> Client:
     given = url or os.environ.get("DROVER_SERVER")
     if given:
         return Client(given if "://" in given else f"http://{given}")
-    http = load(file).http
+    http = load(file, secrets=False).http
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(http.host, http.host)  # noqa: S104 - compared with, not bound to
     return Client(f"http://[{host}]:{http.port}" if ":" in host else f"http://{host}:{http.port}")
