@@ -23,6 +23,13 @@ PATIENCE = 900.0
 """Seconds after which a task that ended on the real cluster counts as stuck."""
 PACE = 0.15
 """Seconds between two calls of the recorder."""
+WATCH, RECOVERY = 60.0, 240.0
+WATCHED = re.compile(
+    r"(added|migrating|stopping|starting|node-affinity-moves|positive-moves|maint-(enable|disable)|disable|arm|disarm)-status"
+    r"|ha-recovery-.*|(positive|negative)-(after|status)|strict-after-.*|after-migrate-against-affinity|maint-after.*"
+    r"|node-list-state-change|node-list-after-run|.*-after-scheduler-removed|before-ha-status|returned-.*|back-.*|offline-.*"
+)
+"""Calls that the recorder repeated until something had changed, or made after waiting for it; so does the replay, that long."""
 EXCEPTIONS: dict[str, str] = (
     yaml.safe_load(Path(__file__).with_name("exceptions.yaml").read_text(encoding="utf-8")) or {}
 )
@@ -63,6 +70,14 @@ class Stage:
         if call.id in scenes:
             scenes[call.id](self)
         self.wait(PACE)
+        verdict = self._judge(call)
+        end = self.world.now + (RECOVERY if "recovery" in call.name else WATCH)
+        while not verdict.equal and WATCHED.fullmatch(call.name) and self.world.now < end:
+            self.wait(1.0)
+            verdict = self._judge(call)
+        return verdict
+
+    def _judge(self, call: Call) -> Verdict:
         if '"status": "=stopped"' in json.dumps(call.body) and call.path.endswith("/status"):
             self._let_task_end(call)
         response = self.ask(call)

@@ -6,8 +6,10 @@
 from collections.abc import Callable, Generator
 from typing import Any
 
+from controller.simulator import faults
 from controller.simulator.routes import Simulator
 from controller.simulator.seed import ClusterFile, GuestFile, load
+from controller.simulator.storage import Volume
 from controller.simulator.tasks import Task, TaskFailed
 from controller.simulator.world import World
 from tests.contract.replay import Stage
@@ -56,7 +58,7 @@ def stage(text: str) -> Stage:
     return Stage(world, Simulator(world))
 
 
-def history(world: World, node: str, kind: str, user: str, failure: str = "") -> None:
+def history(world: World, node: str, kind: str, user: str, *, failure: str = "", ident: str = "") -> None:
     """Let a worker have been, for the lists."""
 
     def body(_task: Task) -> Generator[float, None, None]:
@@ -64,7 +66,7 @@ def history(world: World, node: str, kind: str, user: str, failure: str = "") ->
         if failure:
             raise TaskFailed(failure)
 
-    world.spawn(node, kind, "", user, body)
+    world.spawn(node, kind, ident, user, body)
 
 
 def vm(stage: Stage, vmid: int, node: str, **details: Any) -> None:
@@ -74,5 +76,138 @@ def vm(stage: Stage, vmid: int, node: str, **details: Any) -> None:
     stage.world.add(vmid, file)
 
 
+def run(stage: Stage, state: str, *vmids: int) -> None:
+    """Bring guests into a run state by hand."""
+    for vmid in vmids:
+        stage.world.set_run(stage.world.guests[vmid], state)
+
+
+def volume(stage: Stage, volid: str, size: int = 1 << 20, node: str = "pve1") -> None:
+    """Put an image or a template where it lay."""
+    storage = stage.world.storages[volid.partition(":")[0]]
+    storage.place(node)[volid] = Volume(volid, size, size, None)
+
+
+def small(stage: Stage, *vmids: int) -> None:
+    """The recorded guests ran no operating system: nearly empty memory, and nobody who listens to a shutdown."""
+    for vmid in vmids:
+        guest = stage.world.guests[vmid]
+        guest.touched, guest.dirty, guest.working, guest.stops_in = 0.02, 20_000.0, 150_000.0, None
+
+
+def before_vms(stage: Stage) -> None:
+    volume(stage, "local:iso/tiny-local.iso")
+    volume(stage, "shared:iso/tiny-shared.iso")
+    volume(stage, "shared:vztmpl/debian-12-fake.tar.gz")
+
+
+def online_guests(stage: Stage) -> None:
+    nic = {"net0": "virtio=BC:24:11:00:00:01,bridge=vmbr0"}
+    vm(stage, 120, "pve1", name="onl-local", status="running", disks=disk("local", "32MiB"))
+    vm(stage, 121, "pve1", name="onl-iso", status="running", iso="local:iso/tiny-local.iso")
+    vm(stage, 122, "pve1", name="onl-fast", status="running", disks=disk("fast12", "32MiB"))
+    vm(stage, 123, "pve1", name="onl-shared", status="running", disks=disk("shared", "32MiB"), tags=("a",), config=nic)
+    vm(
+        stage,
+        124,
+        "pve1",
+        name="onl-nobridge",
+        status="running",
+        config={"net0": "virtio=BC:24:11:00:00:02,bridge=vmbr99"},
+    )
+    small(stage, 101, 120, 121, 122, 123, 124)
+
+
+def disk(storage: str, size: str) -> dict[str, Any]:
+    return {"scsi0": {"storage": storage, "size": size}}
+
+
+def ha_guests(stage: Stage) -> None:
+    vm(stage, 140, "pve1", name="ha1", status="stopped", disks=disk("shared", "8MiB"))
+    vm(stage, 141, "pve1", status="stopped", disks=disk("shared", "8MiB"))
+    vm(stage, 142, "pve1", status="stopped", disks=disk("shared", "8MiB"))
+    small(stage, 140, 141, 142)
+
+
+def rule_guests(stage: Stage) -> None:
+    vm(stage, 145, "pve3", name="har145", status="stopped", disks=disk("shared", "8MiB"))
+    vm(stage, 146, "pve2", name="har146", status="stopped", disks=disk("shared", "8MiB"))
+    small(stage, 145, 146)
+
+
+def bulk_guests(stage: Stage) -> None:
+    for vmid in (170, 171, 172):
+        vm(stage, vmid, "pve2", name=f"bulk{vmid}", status="stopped", disks=disk("shared", "8MiB"))
+    small(stage, 170, 171, 172)
+
+
+def down_guests(stage: Stage) -> None:
+    stage.world.nodes["pve2"].daemon = True
+    vm(stage, 160, "pve3", name="q160", status="running", disks=disk("shared", "8MiB"))
+    vm(stage, 161, "pve3", name="q161", status="running", disks=disk("shared", "8MiB"), ha={"state": "started"})
+    vm(stage, 162, "pve1", name="q162", status="running", disks=disk("shared", "8MiB"))
+    vm(stage, 163, "pve1", name="q163", status="stopped", disks=disk("shared", "8MiB"))
+    small(stage, 160, 161, 162, 163)
+    stage.world.ha.wake()
+    stage.wait(60)
+
+
+def crash(stage: Stage, *nodes: str) -> None:
+    """Cut the power of machines whose addresses still answer: they were guests of one host."""
+    for node in nodes:
+        stage.world.nodes[node].refusing = True
+        faults.apply(stage.world, "node-crash", node=node)
+
+
+def no_quorum(stage: Stage) -> None:
+    for sid in ("vm:140", "vm:161"):
+        stage.world.ha.forget(sid)
+    stage.wait(3)
+    crash(stage, "pve2")
+
+
+def power_on(stage: Stage, *nodes: str) -> None:
+    for node in nodes:
+        faults.apply(stage.world, "node-return", node=node)
+
+
+def stop_after_online(stage: Stage) -> None:
+    run(stage, "stopped", 130)
+    history(stage.world, "pve1", "qmstop", "root@pam", ident="130")
+
+
 Scene = Callable[[Stage], None]
-SCENES: dict[str, Scene] = {}
+SCENES: dict[str, Scene] = {
+    "30-vm/001": before_vms,
+    "31-migrate-preconditions/001": lambda stage: stage.world.remove(stage.world.guests[190]),
+    "31-migrate-preconditions/068": lambda stage: run(stage, "running", 101, 102, 103, 105),
+    "32-migrate-offline/001": lambda stage: run(stage, "stopped", 102, 103, 105),
+    "33-migrate-online/001": online_guests,
+    "33-migrate-online/048": lambda stage: run(stage, "paused", 123),
+    "40-replication/093": lambda stage: run(stage, "running", 130),
+    "40-replication/100": stop_after_online,
+    "50-ha/001": ha_guests,
+    "50-ha/085": lambda stage: stage.wait_for(lambda: stage.world.guests[140].node != "pve1", 60),
+    "50-ha/099": lambda stage: stage.world.ha.maintain("pve1", on=True),
+    "50-ha/115": lambda stage: stage.world.ha.maintain("pve1", on=False),
+    "50-ha/132": lambda stage: stage.wait(15),
+    "70-tasks/038": lambda stage: vm(stage, 150, "pve1", name="task1", status="stopped", disks=disk("local", "64MiB")),
+    "51-ha-rules/001": rule_guests,
+    "96-bulk/001": bulk_guests,
+    "61-node-down/001": lambda stage: faults.apply(stage.world, "pveproxy-down", node="pve2"),
+    "61-node-down/005": lambda stage: (
+        faults.apply(stage.world, "pveproxy-up", node="pve2"),
+        faults.apply(stage.world, "pvedaemon-down", node="pve2"),
+    )[0],
+    "61-node-down/009": down_guests,
+    "61-node-down/014": lambda stage: crash(stage, "pve3"),
+    "61-node-down/020": lambda stage: stage.wait(10),
+    "62-no-quorum/001": no_quorum,
+    "62-no-quorum/002": lambda stage: stage.wait(20),
+    "62-no-quorum/042": lambda stage: power_on(stage, "pve2", "pve3"),
+    "62-no-quorum/050": lambda stage: stage.wait(20),
+    "63-node-isolated/002": lambda stage: faults.apply(stage.world, "partition", nodes=["pve3"]),
+    "63-node-isolated/006": lambda stage: stage.wait(15),
+    "63-node-isolated/092": lambda stage: faults.apply(stage.world, "heal"),
+    "63-node-isolated/094": lambda stage: stage.wait(12),
+}

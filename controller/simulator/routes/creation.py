@@ -111,13 +111,13 @@ def _destroy(call: Call, guest: Guest, word: str, kind: str) -> str:
     sid = world.ha.sid_of(guest)
     if sid in world.ha.resources and not call.get("purge"):
         raise ApiError(500, f"unable to remove {word} {vmid} - used in HA resources and purge parameter not set.")
-    if guest.running:
-        raise ApiError(500, f"{word} {vmid} is running - destroy failed")
     jobs = [] if call.get("purge") else world.replication_jobs(vmid)
     if jobs:
         raise ApiError(
             500, f"There is a replication job '{jobs[0]['id']}' for guest '{vmid}' - Please remove that first."
         )
+    if guest.running:
+        raise ApiError(500, f"{word} {vmid} is running - destroy failed")
 
     def body(task: Task) -> Generator[Wait, Any, None]:
         yield 0.2
