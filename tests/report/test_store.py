@@ -257,11 +257,15 @@ def test_five_attempts_are_kept_per_guest_and_500_in_all(store: Store) -> None:
 
 
 def test_refusals_in_a_row_do_not_push_real_attempts_out_of_the_history(store: Store) -> None:
-    results = [Result.SUCCEEDED, *[Result.REFUSED] * 6]
+    results = [Result.SUCCEEDED, *[Result.REFUSED] * 6, Result.FAILED]
     for at, result in enumerate(results):
         begun = store.begin_flight(flight(), origin=None)
         store.end_flight(begun.id, outcome(result=result, at=at), backoff=None, origin=None)
-    assert [(told.result, told.at) for told in store.attempts(10)] == [(Result.REFUSED, 6.0), (Result.SUCCEEDED, 0.0)]
+    assert [(told.result, told.at) for told in store.attempts(10)] == [
+        (Result.FAILED, 7.0),
+        (Result.REFUSED, 6.0),
+        (Result.SUCCEEDED, 0.0),
+    ]
 
 
 # Events and conditions
