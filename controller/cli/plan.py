@@ -143,7 +143,7 @@ def _moves(rows: Sequence[tuple[Move, str, str]]) -> Iterator[str]:
                 Cell(f"~ {move.kind.noun} {move.vmid}", "busy"),
                 Cell(move.name, "bold"),
                 f"{move.source} -> {move.target}",
-                Cell(size(move.memory_bytes), right=True),
+                Cell(size(move.memory_bytes) if move.memory_bytes else "-", right=True),
                 Cell(f"{why}: {message}" if message else why),
             )
             for move, why, message in rows

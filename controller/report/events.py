@@ -10,6 +10,7 @@ from controller.model.condition import Condition, Status
 from controller.model.event import Event, EventType
 from controller.model.ids import GuestKind, ObjectRef
 from controller.model.outcome import Outcome, Result
+from controller.model.reasons import Why
 from controller.report.statement import ObjectStatus
 from controller.report.units import duration, size
 from controller.specs import Problem
@@ -126,7 +127,10 @@ def of_problems(old: Iterable[Problem], new: Iterable[Problem], *, at: float) ->
         Event(_WARNING, Told.INVALID_MANIFEST, ref, text, at, at) for text, ref in now.items() if text not in before
     ]
     mended = sorted(set(before.values()) - set(now.values()))
-    found += [Event(_NORMAL, Told.MANIFEST_MENDED, ref, "its manifest is valid again", at, at) for ref in mended]
+    found += [
+        Event(_NORMAL, Told.MANIFEST_MENDED, ref, "nothing is wrong with its manifest any more", at, at)
+        for ref in mended
+    ]
     return found
 
 
@@ -138,6 +142,8 @@ def _flip(ref: ObjectRef, old: Condition | None, new: Condition, at: float) -> E
     if old is not None and old.status is new.status and (old.reason == new.reason or new.status is Status.TRUE):
         return None
     if new.type == "Accepted":
+        if Why.INVALID in (new.reason, old.reason if old is not None else ""):
+            return None  # told as a problem of the manifest
         refused = new.status is Status.FALSE
         made = (_WARNING, Told.NOT_ACCEPTED) if refused else (_NORMAL, Told.ACCEPTED)
     else:

@@ -27,7 +27,7 @@ from controller.report.maintenance import MaintenanceState
 from controller.specs import KINDS
 
 # The library's own switch: without it every series has a twin that says when it was born, which nobody asks for.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the one function of the library without types
 
 _Item = TypeVar("_Item")
 _Metric = TypeVar("_Metric", Counter, Gauge, Histogram)

@@ -68,7 +68,9 @@ def test_a_success_with_a_warning_is_a_warning() -> None:
         (CLUSTER, LATE, LATE, None),
         (CLUSTER, None, status("Quorate", Status.TRUE), None),
         (CLUSTER, status("Quorate", Status.FALSE), status("Quorate", Status.TRUE), Told.QUORUM_GAINED),
-        (CLUSTER, None, status("Accepted", Status.FALSE, "Invalid"), Told.NOT_ACCEPTED),
+        (CLUSTER, None, status("Accepted", Status.FALSE, "UnknownNode"), Told.NOT_ACCEPTED),
+        (CLUSTER, None, status("Accepted", Status.FALSE, "Invalid"), None),
+        (CLUSTER, status("Accepted", Status.FALSE, "Invalid"), status("Accepted", Status.TRUE), None),
         (CLUSTER, None, status("Accepted", Status.TRUE), None),
         (CLUSTER, status("Accepted", Status.FALSE), status("Accepted", Status.TRUE), Told.ACCEPTED),
         (CLUSTER, None, status("Fresh", Status.TRUE), None),
@@ -88,7 +90,7 @@ def test_a_second_look_at_the_same_thing_is_no_news() -> None:
     assert {event.reason for event in of_flips({}, made, at=NOW)} >= {
         Told.DRAIN_STARTED,
         Told.DRAIN_BLOCKED,
-        Told.NOT_ACCEPTED,
+        Told.POLICY_VIOLATED,
     }
     assert of_flips(made, statuses(SPECS, (PROBLEM,), replace(VIEW, at=NOW + 9), made), at=NOW + 9) == []
 
