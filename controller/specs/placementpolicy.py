@@ -98,8 +98,6 @@ def _selects_without_nodes(raw: Raw) -> bool:
 class PlacementPolicySpec(CommonSpec):
     """Spec of a PlacementPolicy."""
 
-    suspend: Annotated[bool, NotYet()] = False
-    """Start nothing new because of this object; what runs is left to finish."""
     guest_selector: GuestSelector
     """Which guests; not by node, which would oscillate."""
     priority: Priority = 0

@@ -26,8 +26,6 @@ class Reserve(Model):
 class PveNodeSpec(CommonSpec):
     """Spec of a PveNode."""
 
-    suspend: Annotated[bool, NotYet()] = False
-    """Start nothing new because of this object; what runs is left to finish."""
     node_name: PveNodeName | None = None
     """PVE's name of the node; by default metadata.name. PVE allows upper case, and two clusters may both have a `pve1`."""
     unschedulable: bool = False
