@@ -177,7 +177,7 @@ def _failure(flight: Flight, facts: Facts, who: str) -> Ending:
         case _ if facts.sent:
             why, text = Why.MIGRATION_FAILED, f"the migration broke off while copying; {still}: {facts.error}"
         case _:
-            why, text = Why.MIGRATION_ABORTED, f"PVE gave up before copying anything; {still}: {facts.error}"
+            why, text = Why.MIGRATION_ABORTED, f"PVE gave up at the start; {still}: {facts.error}"
     return Ending(Result.FAILED, why, text, counts=True)
 
 

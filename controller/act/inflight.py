@@ -79,6 +79,8 @@ async def settle(
     Reads overlap; the store is written flight by flight in the order in which they began. Raises nothing but faults of
     Drover: a flight that can't be looked at, or whose end can't be written, is looked at again at the next tick.
     """
+    if not seen.quorate:
+        return ()  # a minority calls the others offline and knows old configs: nothing can be concluded from that
     flights = sorted(store.memory().flights.values(), key=lambda flight: flight.id)
     finds = await asyncio.gather(*(_Look(client, seen, flight).find(progress.get(flight.vmid)) for flight in flights))
     settler = _Settler(store, specs, clock)

@@ -123,7 +123,7 @@ ROWS = {
         on(PVE1, Word.ERROR, error="can't reach pve2"),
         Result.FAILED,
         Why.MIGRATION_ABORTED,
-        ("before copying anything", "still on pve1, as it was", "can't reach pve2"),
+        ("at the start", "still on pve1, as it was", "can't reach pve2"),
         counts=True,
     ),
     "broken off": Row(

@@ -277,7 +277,7 @@ ENDS: dict[str, tuple[Callable[[Lab], None], Result, Why, str]] = {
         lambda lab: lab.fault("hollow-ok", guest=101), Result.FAILED, Why.MIGRATION_FAILED, "still on pve1"
     ),
     "phase 1 fails": (
-        lambda lab: lab.fault("migration-fails", guest=101, phase=1), Result.FAILED, Why.MIGRATION_ABORTED, "before copying"
+        lambda lab: lab.fault("migration-fails", guest=101, phase=1), Result.FAILED, Why.MIGRATION_ABORTED, "at the start"
     ),
     "phase 2 fails": (
         lambda lab: lab.fault("migration-fails", guest=101, phase=2), Result.FAILED, Why.MIGRATION_ABORTED, "still on pve1"
@@ -338,6 +338,16 @@ def test_a_source_that_dies_in_the_middle_is_told(lab: Lab) -> None:
     lab.fault("node-crash", node="pve1")
     (outcome,) = lab.settle_within(600)
     assert (outcome.result, outcome.why) == (Result.STUCK, Why.NODE_OFFLINE)
+
+
+def test_a_view_without_quorum_ends_nothing(lab: Lab) -> None:
+    lab.execute(move(101))
+    lab.later(5)
+    lab.fault("partition", nodes=["pve3"])  # the node that answers us is alone, and calls all others offline
+    assert lab.settle_within(600) == ()
+    lab.fault("heal")
+    (outcome,) = lab.settle_within(60)
+    assert outcome.result is Result.SUCCEEDED
 
 
 def test_a_target_that_dies_in_the_middle_is_a_failure_with_the_guest_well(lab: Lab) -> None:
