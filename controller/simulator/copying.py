@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from controller.simulator.engine import Interrupted, Wait
 from controller.simulator.network import Flow
-from controller.simulator.storage import Storage, Volume
+from controller.simulator.storage import FILES, Storage, Volume, formatting, volume_path
 from controller.simulator.tasks import stamp
 from controller.simulator.units import render_bytes, render_duration
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from controller.simulator.migration import Migration
 
 
+ACTIVE_SYNC = (8, 2)
+"""QEMU from which mirrors are switched to write-blocking mode."""
+_QCOW2_HEADER = 327_680
 _BITMAP_GRAIN = 65536.0
 """Bytes that a dirty bitmap marks at least."""
 
@@ -42,6 +45,8 @@ def allocate(run: "Migration", volid: str) -> str:
     path = volid.partition(":")[2]
     name = f"{storage.name}:{path}"
     if name in place:
+        if storage.type in FILES:
+            run.log(f"file '{volume_path(storage, name)}' already exists - importing with a different name")
         name = storage.free_volid(run.order.target, run.guest.vmid)
     if storage.used(run.order.target) + volume.used > storage.size:
         run.log(f"[{run.order.target}] error during allocation: no space left on storage '{storage.name}'")
@@ -66,8 +71,10 @@ def offline(run: "Migration", volid: str) -> Generator[Wait, Any, None]:
         run.log(f"using a bandwidth limit of {limit} bytes per second for transferring '{volid}'")
     name = allocate(run, volid)
     storage = world.storages[volid.partition(":")[0]]
-    tell = _ZfsSend(run, volid, storage, volume) if storage.type == "zfspool" else _Dd(run, volume)
+    tell = _ZfsSend(run, volid, storage, volume) if storage.type == "zfspool" else _Dd(run, volume, name)
     yield 0.5
+    if (there := world.storages[name.partition(":")[0]]).type in FILES:
+        run.log(formatting(volume_path(there, name), volume.size, cloudinit="cloudinit" in name))
     tell.begin()
     flow = world.network.start(run.source, target, tell.size, run.ceiling(run.order.disk_ceiling), run.task)
     try:
@@ -79,37 +86,77 @@ def offline(run: "Migration", volid: str) -> Generator[Wait, Any, None]:
         world.network.stop(flow)
         # what is under way stays behind as an orphan on the target
         run.allocated = [entry for entry in run.allocated if entry[1] != name]
-        raise
+        raise CopyFailed(_export_failed(run, volid, name, "interrupted by signal")) from None
     if flow.done.value is False:
-        command = f"set -o pipefail && pvesm export {volid}"
-        raise CopyFailed(f"storage migration for '{volid}' failed - command '{command}' failed: exit code 255")
-    tell.end()
-    run.log(f"successfully imported '{name}'")
+        raise CopyFailed(_export_failed(run, volid, name, "exit code 255"))
+    if not name.endswith(".qcow2"):
+        tell.end()
+        run.log(f"successfully imported '{name}'")
+        tell.source_end()
+    else:
+        tell.end()
+        tell.source_end()
+        run.log(f"successfully imported '{name}'")
     run.log(f"volume '{volid}' is '{name}' on the target")
     _arrived(run, name, volume)
     run.moved[volid] = name
 
 
+def _export_failed(run: "Migration", volid: str, name: str, why: str) -> str:
+    target, limit = run.order.target, run.order.disk_ceiling
+    throttle = f"/usr/bin/cstream -t {int(limit)} | " if limit != float("inf") else ""
+    options = (
+        f"-e none -o 'BatchMode=yes' -o 'HostKeyAlias={target}'"
+        f" -o 'UserKnownHostsFile=/etc/pve/nodes/{target}/ssh_known_hosts' -o 'GlobalKnownHostsFile=none'"
+    )
+    kind = "zfs" if run.world.storages[volid.partition(":")[0]].type == "zfspool" else "raw+size"
+    there = f"/usr/bin/ssh {options} root@{run.world.nodes[target].ip}"
+    arguments = f"{volid} {kind} - -with-snapshots 0"
+    command = (
+        f"set -o pipefail && pvesm export {arguments} | {throttle}{there} -- pvesm import {arguments} -allow-rename 1"
+    )
+    storage = name.partition(":")[0]
+    return f"storage migration for '{volid}' to storage '{storage}' failed - command '{command}' failed: {why}"
+
+
 class _Dd:
-    """What `dd` and its like say about a copied file or block device, which is sent in full."""
+    """What `qemu-img` and `dd` say about a copied file or block device, which is sent in full."""
 
     period = 3.0
 
-    def __init__(self, run: "Migration", volume: Volume) -> None:
+    def __init__(self, run: "Migration", volume: Volume, name: str) -> None:
         self._run = run
+        self._name = name
         self._begin = run.world.now
-        self.size = float(volume.size)
+        self._format = "qcow2" if name.endswith(".qcow2") else "raw"
+        self.size = float(volume.size + (_QCOW2_HEADER if self._format == "qcow2" else 0))
+        self._virtual = volume.size
 
     def begin(self) -> None:
-        pass
+        storage = self._run.world.storages[self._name.partition(":")[0]]
+        if "path" not in storage.entry(""):
+            return
+        path = f"{storage.entry('')['path']}/images/{self._name.partition(':')[2]}"
+        raw = f"size={self._virtual} preallocation=off"
+        qcow2 = (
+            "cluster_size=65536 extended_l2=off preallocation=metadata compression_type=zlib "
+            f"size={self._virtual} lazy_refcounts=off refcount_bits=16"
+        )
+        self._run.log(f"Formatting '{path}', fmt={self._format} {raw if self._format == 'raw' else qcow2}")
 
     def progress(self, sent: float) -> None:
         self._run.log(_dd(sent, self._run.world.now - self._begin))
 
     def end(self) -> None:
-        blocks = max(1, int(self.size) >> 12)
-        self._run.log(f"{blocks}+0 records in")
-        self._run.log(f"{blocks}+0 records out")
+        self._records(f"{max(1, int(self.size) >> 12)}+0")
+
+    def source_end(self) -> None:
+        """Write what the sending side has to say, which arrives after the receiver's."""
+        self._records(f"{max(1, int(self.size) >> 16)}+{max(1, int(self.size) >> 17)}")
+
+    def _records(self, count: str) -> None:
+        self._run.log(f"{count} records in")
+        self._run.log(f"{count} records out")
         self._run.log(_dd(self.size, self._run.world.now - self._begin))
 
 
@@ -133,6 +180,9 @@ class _ZfsSend:
         self._run.log(f"{clock}   {zfs_size(sent)}   {self._dataset}")
 
     def end(self) -> None:
+        pass
+
+    def source_end(self) -> None:
         pass
 
 
@@ -171,7 +221,7 @@ def mirror(run: "Migration") -> Generator[Wait, Any, None]:
         world.network.settle()
         jobs.report(world.now - begin)
     run.plain("all 'mirror' jobs are ready")
-    if world.nodes[run.source].at_least("8.4"):
+    if tuple(map(int, run.guest.qemu.split(".")[:2])) >= ACTIVE_SYNC:
         run.log("switching mirror jobs to actively synced mode")
         for drive in jobs.volumes:
             run.plain(f"{jobs.prefix}-{drive}: switching to actively synced mode")

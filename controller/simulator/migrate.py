@@ -18,7 +18,8 @@ from controller.simulator.scan import scan
 from controller.simulator.tasks import Task, TaskFailed
 from controller.simulator.world import World
 
-PREPARE = 1.0
+PREPARE = 0.2
+SCAN = 0.8
 FINISH = 3.0
 """Fixed seconds of a live migration: 5 to 10 in all on real clusters; a stopped one on shared storage takes 1 to 3."""
 HOLLOW = 0
@@ -71,14 +72,14 @@ def _prepare(run: Migration) -> Generator[Wait, Any, None]:
         raise PhaseFailed("can't migrate running VM without --online")
     _check_jobs(run)
     _check_devices(run)
+    if guest.running and world.nodes[run.source].at_least("9.0") and not order.conntrack:
+        run.log("conntrack state migration not supported or disabled, active connections might get dropped")
     if not world.connected(run.source, order.target):
         ip = world.nodes[order.target].ip
         yield 3.0
         run.log(f"# {run.ssh} /bin/true")
         run.log(f"ssh: connect to host {ip} port 22: No route to host")
         raise PhaseFailed("Can't connect to destination address using public key")
-    if guest.running and world.nodes[run.source].at_least("9.0") and not order.conntrack:
-        run.log("conntrack state migration not supported or disabled, active connections might get dropped")
     network = properties(world, "migration").get("network")
     ip = world.nodes[order.target].ip
     if network is not None:
@@ -125,7 +126,7 @@ def _phase1(run: Migration) -> Generator[Wait, Any, None]:
     world, guest = run.world, run.guest
     world.set_lock(guest, "migrate")
     try:
-        yield 0.2
+        yield SCAN * world.random.uniform(0.7, 1.3)
         run.fail_on_purpose(1)
         found = scan(run)
         yield from _replicate(run, found.replicated)

@@ -34,6 +34,8 @@ def scan(run: Migration) -> Volumes:
             problems.append("can't migrate local cdrom drive")
             continue
         run.log(_found(disk, found.replicated))
+        if disk["is_cloudinit"] and "size" not in disk:
+            run.log(f"drive '{disk['drivename']}': size of disk '{volid}' updated from 0T to 4M")
         if why:
             problems.append(f"can't migrate local disk '{volid}': {why}")
         elif not _supported(world, volid):

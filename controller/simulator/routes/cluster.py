@@ -9,6 +9,8 @@ from typing import Any
 
 from controller.simulator import calendar
 from controller.simulator.api import REASONS, ApiError
+from controller.simulator.nodes import TICK
+from controller.simulator.nodes import PCI_DEVICES
 from controller.simulator.preconditions import properties
 from controller.simulator.routes.registry import Call, route
 from controller.simulator.tasks import BROADCAST, Task, row
@@ -86,7 +88,12 @@ def options(call: Call) -> dict[str, Any]:
             answer[key] = sorted(set(_tags(str(value))))
         else:
             answer[key] = str(value)
-    used = {tag for guest in call.world.guests.values() for tag in _tags(str(guest.config.get("tags", "")))}
+    used = {
+        tag
+        for guest in call.world.guests.values()
+        if "tags" in guest.config and call.allowed(f"/vms/{guest.vmid}", "VM.Audit")
+        for tag in _tags(str(guest.config["tags"]))
+    }
     answer["allowed-tags"] = sorted(used | set(_tags(str(raw.get("registered-tags", "")))))
     if not call.allowed("/", "Sys.Audit"):
         return {key: value for key, value in answer.items() if key in ("console", "tag-style", "allowed-tags")}
@@ -148,16 +155,17 @@ def cluster_tasks(call: Call) -> list[dict[str, Any]]:
             over = task.endtime is not None and task.endtime <= heard
             finished += over
             if not over or finished <= BROADCAST:
-                rows.append(_broadcast(task, over=over))
+                rows.append(_broadcast(task, heard, over=over))
     return rows
 
 
-def _broadcast(task: Task, *, over: bool) -> dict[str, Any]:
+def _broadcast(task: Task, heard: float, *, over: bool) -> dict[str, Any]:
     answer = {**row(task), **task.owner()}
     if over:
         assert task.endtime is not None
-        return {**answer, "endtime": int(task.endtime), "status": task.exitstatus, "saved": "1"}
-    return {**answer, "pid": task.pid, "pstart": task.pstart, "saved": "0"}
+        saved: str | int = 1 if heard - task.endtime < TICK else "1"
+        return {**answer, "endtime": int(task.endtime), "status": task.exitstatus, "saved": saved}
+    return {**answer, "pid": task.pid, "saved": "0"}
 
 
 @route("GET", "/cluster/log")
@@ -188,11 +196,19 @@ def mappings(call: Call) -> list[dict[str, Any]]:
         if call.allowed(f"/mapping/{kind}/{name}", "Mapping.Audit", "Mapping.Use", "Mapping.Modify", any_of=True):
             row = {"id": name, "type": kind, "digest": "0" * 40, **entry}
             if (node := call.get("check-node")) is not None:
-                mapped = any(f"node={node}" in str(part).split(",") for part in entry.get("map", ()))
-                absent = [{"severity": "warning", "message": f"No mapping for node {node}."}]
-                row["errors" if kind == "usb" else "checks"] = [] if mapped else absent
+                row["errors" if kind == "usb" else "checks"] = _mapping_findings(kind, entry, str(node))
             rows.append(row)
     return rows
+
+
+def _mapping_findings(kind: str, entry: dict[str, Any], node: str) -> list[dict[str, str]]:
+    """Return what is wrong with a mapping on a node: none there, or a device that the node does not have."""
+    parts = [dict(p.partition("=")[::2] for p in str(part).split(",")) for part in entry.get("map", ())]
+    mine = [part for part in parts if part.get("node") == node]
+    if not mine:
+        return [{"severity": "warning", "message": f"No mapping for node {node}."}]
+    absent = [part["path"] for part in mine if kind == "pci" and part.get("path") not in PCI_DEVICES]
+    return [{"severity": "error", "message": f"pci device '{path}' not found\n"} for path in absent]
 
 
 @route("POST", "/cluster/mapping/pci")

@@ -122,6 +122,8 @@ def set_machine_config_later(call: Call) -> str:
         yield 0.1
         changes = " ".join(f"-{key} {value}" for key, value in _changes(call).items())
         task.log.append(f"update VM {guest.vmid}: {changes}")
+        if not call.world.quorate(call.node.name):
+            raise TaskFailed(_unwritable(call, guest))
         try:
             _apply(call.world, guest, call.params, _changes(call))
         except ApiError as error:
@@ -133,9 +135,12 @@ def set_machine_config_later(call: Call) -> str:
 def _write(call: Call, guest: Guest) -> None:
     _check(call, guest)
     if not call.world.quorate(call.node.name):
-        path = f"/etc/pve/{guest.conf}.tmp.{call.node.pid()}"
-        raise ApiError(500, f"unable to open file '{path}' - Permission denied")
+        raise ApiError(500, _unwritable(call, guest))
     _apply(call.world, guest, call.params, _changes(call))
+
+
+def _unwritable(call: Call, guest: Guest) -> str:
+    return f"unable to open file '/etc/pve/{guest.conf}.tmp.{call.node.pid()}' - Permission denied"
 
 
 def _changes(call: Call) -> dict[str, Any]:
@@ -235,6 +240,15 @@ def normalise_tags(world: World, text: str) -> str:
     return ";".join(unique if style.get("ordering") == "config" else sorted(unique))
 
 
+def _detach(guest: Guest, key: str) -> None:
+    """Drop a key; the volume behind a drive stays as `unusedN` (qemu-server: PVE/QemuServer.pm vmconfig_register_unused_drive)."""
+    text = str(guest.config.pop(key, ""))
+    volid = text.partition(",")[0]
+    if re.fullmatch(r"(?:scsi|virtio|sata|ide|mp)\d+", key) and ":" in volid and "media=cdrom" not in text:
+        number = next(n for n in range(256) if f"unused{n}" not in guest.config)
+        guest.config[f"unused{number}"] = volid
+
+
 def _apply(world: World, guest: Guest, params: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
     if not params.get("skiplock"):
         require_unlocked(guest)
@@ -247,7 +261,7 @@ def _apply(world: World, guest: Guest, params: Mapping[str, Any], changes: Mappi
         if guest.running and key not in _AT_ONCE:
             guest.deletes[key] = 2 if params.get("force") else 1
         else:
-            guest.config.pop(key, None)
+            _detach(guest, key)
     for key, value in changes.items():
         guest.deletes.pop(key, None)
         if guest.running and key not in _AT_ONCE and guest.config.get(key) != value:

@@ -143,15 +143,23 @@ def _pool_sums(world: World, dump: Dump) -> dict[str, dict[str, Any]]:
     sums: dict[str, dict[str, Any]] = {}
     for guest in world.guests.values():
         numbers = dump.guests.get(guest.vmid)
-        if guest.pool is not None and numbers is not None:
-            total = sums.setdefault(guest.pool, dict.fromkeys(_SUMMED, 0))
-            for key in _SUMMED:
-                total[key] = max(total[key], numbers[key]) if key == "uptime" else total[key] + numbers[key]
+        if guest.pool is not None and numbers is not None and numbers["uptime"]:
+            _add_to_pool(sums.setdefault(guest.pool, dict.fromkeys(_SUMMED, 0)), numbers)
     world.derived["pool-sums"] = (dump, world.access.revision, sums)
     return sums
 
 
-_SUMMED = ("maxcpu", "cpu", "maxmem", "mem", "maxdisk", "disk", "uptime")
+_SUMMED = ("maxcpu", "cpu", "maxmem", "mem", "uptime")
+
+
+def _add_to_pool(total: dict[str, Any], numbers: dict[str, Any]) -> None:
+    """Add a running guest: memory and CPUs are summed, load is their mean, uptime the longest."""
+    cpus = total["maxcpu"] + numbers["maxcpu"]
+    total["cpu"] = (total["cpu"] * total["maxcpu"] + numbers["cpu"] * numbers["maxcpu"]) / cpus
+    total["maxcpu"] = cpus
+    total["maxmem"] += numbers["maxmem"]
+    total["mem"] += numbers["mem"]
+    total["uptime"] = max(total["uptime"], numbers["uptime"])
 
 
 def _zone(node: str) -> dict[str, Any]:

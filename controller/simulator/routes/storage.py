@@ -8,13 +8,12 @@ from collections.abc import Generator
 from typing import Any
 
 from controller.simulator.api import REASONS, ApiError
-from controller.simulator.creation import volume_path
 from controller.simulator.engine import Wait
 from controller.simulator.formats import split_list
 from controller.simulator.routes.cluster import require_writable
 from controller.simulator.routes.registry import Call, route
 from controller.simulator.seed import StorageFile
-from controller.simulator.storage import FILES, Storage, Volume
+from controller.simulator.storage import FILES, Storage, Volume, volume_path
 from controller.simulator.tasks import Task
 from controller.simulator.units import parse_size
 from controller.simulator.world import World
@@ -101,15 +100,25 @@ def content(call: Call) -> list[dict[str, Any]]:
         raise ApiError(500, f"storage '{name}' is not online")
     rows = []
     for volume in storage.place(node).values():
-        kind = "iso" if ":iso/" in volume.volid else "images"
+        kind = _kind(volume.volid)
         if call.get("content") not in (None, kind) or call.get("vmid") not in (None, volume.vmid):
             continue
         row: dict[str, Any] = {"volid": volume.volid, "size": volume.size, "format": volume.format, "content": kind}
-        row["ctime"] = volume.ctime
-        if kind == "images":
-            row |= {"vmid": volume.vmid, "used": volume.used, "parent": None}
+        if kind == "iso":
+            row["format"] = "iso"
+        elif kind == "images":
+            row |= {"vmid": volume.vmid, "parent": None}
+        if storage.type == "zfspool":
+            row["name"] = volume.volid.partition(":")[2]
+        else:
+            row |= {"ctime": volume.ctime} | ({"used": volume.used} if kind == "images" else {})
         rows.append(row)
     return rows
+
+
+def _kind(volid: str) -> str:
+    path = volid.partition(":")[2]
+    return next((kind for kind in ("iso", "vztmpl", "backup", "snippets") if path.startswith(f"{kind}/")), "images")
 
 
 @route("POST", "/storage")
