@@ -12,7 +12,7 @@ from typing import Any
 
 from controller.simulator.guests import DRIVE_KEY, VOLUME_KEY, Guest
 from controller.simulator.seed import GuestFile
-from controller.simulator.storage import FILES, Storage, Volume
+from controller.simulator.storage import FILES, Storage, Volume, formatting, volume_path
 from controller.simulator.tasks import Task, TaskFailed
 from controller.simulator.units import GIB, config_size
 from controller.simulator.world import World
@@ -67,7 +67,7 @@ def _volume(making: _Making, key: str, text: str) -> str:
     volid = storage.volid(vmid, 0, "cloudinit") if cloudinit else storage.free_volid(node, vmid)
     path = volume_path(storage, volid)
     if storage.type in FILES:
-        task.log.append(_formatting(path, size, cloudinit=cloudinit))
+        task.log.append(formatting(path, size, cloudinit=cloudinit))
         if size > LARGEST_IMAGE:
             raise TaskFailed(
                 f"unable to create image: qemu-img: {path}: The image size is too large for file format 'raw'"
@@ -95,19 +95,6 @@ def _existing(world: World, node: str, text: str) -> str:
     storage = world.storages.get(volid.partition(":")[0])
     volume = storage.place(node).get(volid) if storage is not None else None
     return text if volume is None or "size=" in text else f"{text},size={config_size(volume.size)}"
-
-
-def volume_path(storage: Storage, volid: str) -> str:
-    """Return the file behind a volume of a directory."""
-    path = str(storage.entry("").get("path", f"/mnt/pve/{storage.name}"))
-    return f"{path}/images/{volid.partition(':')[2]}"
-
-
-def _formatting(path: str, size: int, *, cloudinit: bool) -> str:
-    if cloudinit:
-        kind = "fmt=qcow2 cluster_size=65536 extended_l2=off preallocation=metadata compression_type=zlib"
-        return f"Formatting '{path}', {kind} size={size} lazy_refcounts=off refcount_bits=16"
-    return f"Formatting '{path}', fmt=raw size={size} preallocation=off"
 
 
 def _check_template(making: _Making, template: str) -> None:

@@ -17,6 +17,10 @@ WARM_UP = 12.0
 """Seconds from power to the first broadcast and to an answering pveproxy."""
 
 
+PCI_DEVICES = {"0000:00:02.0": ("0x8086", "0x1533", "0x020000"), "0000:01:00.0": ("0x1000", "0x0097", "0x010700")}
+"""Address to vendor, device and class: every simulated node has a network card and a disk controller."""
+
+
 @dataclass(frozen=True, slots=True)
 class Release:
     """Package versions of one PVE release."""
@@ -41,7 +45,8 @@ RELEASES = {
 class Node:
     """One node. `member` is what corosync believes, `powered` what is true; `proxy` whether its pveproxy answers.
 
-    `refusing`: while it is down its address still answers, with a refusal. `phase` shifts its ten-second broadcasts. `group` tells the sides of a partition apart.
+    `refusing`: while it is down its address still answers, with a refusal. `phase` shifts its ten-second broadcasts.
+    `group` tells the sides of a partition apart.
     """
 
     name: str

@@ -142,6 +142,20 @@ def _defaults(kind: str, name: str) -> dict[str, Any]:
     return {key: value.format(name=name) if isinstance(value, str) else value for key, value in found.items()}
 
 
+def volume_path(storage: Storage, volid: str) -> str:
+    """Return the file behind a volume of a directory."""
+    path = str(storage.entry("").get("path", f"/mnt/pve/{storage.name}"))
+    return f"{path}/images/{volid.partition(':')[2]}"
+
+
+def formatting(path: str, size: int, *, cloudinit: bool) -> str:
+    """Return what `qemu-img create` says about a new file."""
+    if cloudinit:
+        kind = "fmt=qcow2 cluster_size=65536 extended_l2=off preallocation=metadata compression_type=zlib"
+        return f"Formatting '{path}', {kind} size={size} lazy_refcounts=off refcount_bits=16"
+    return f"Formatting '{path}', fmt=raw size={size} preallocation=off"
+
+
 def content_type(volid: str) -> str:
     """Return `iso` for CD images, `images` for disks."""
     return "iso" if volid.partition(":")[2].startswith("iso/") else "images"

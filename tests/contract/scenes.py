@@ -115,7 +115,7 @@ def online_guests(stage: Stage) -> None:
         status="running",
         config={"net0": "virtio=BC:24:11:00:00:02,bridge=vmbr99"},
     )
-    small(stage, 101, 120, 121, 122, 123, 124)
+    small(stage, 120, 121, 122, 123, 124)
 
 
 def disk(storage: str, size: str) -> dict[str, Any]:
@@ -182,8 +182,15 @@ SCENES: dict[str, Scene] = {
     "31-migrate-preconditions/001": lambda stage: stage.world.remove(stage.world.guests[190]),
     "31-migrate-preconditions/068": lambda stage: run(stage, "running", 101, 102, 103, 105),
     "32-migrate-offline/001": lambda stage: run(stage, "stopped", 102, 103, 105),
-    "33-migrate-online/001": online_guests,
+    "33-migrate-online/001": lambda stage: small(stage, 101),
+    "33-migrate-online/004": lambda stage: stage.wait(10),
+    "33-migrate-online/024": lambda stage: stage.wait(10),
+    "33-migrate-online/030": online_guests,
     "33-migrate-online/048": lambda stage: run(stage, "paused", 123),
+    "40-replication/083": lambda stage: stage.wait_for(
+        lambda: stage.world.replicator.state("pve1", "131-0").fail_count == 2, 600
+    ),
+    "40-replication/103": lambda stage: stage.world.move_config(stage.world.guests[102], "pve1"),
     "40-replication/093": lambda stage: run(stage, "running", 130),
     "40-replication/100": stop_after_online,
     "50-ha/001": ha_guests,

@@ -119,6 +119,8 @@ class Simulator:
         return node
 
     def _connect(self, viewer: Node, node: Node) -> None:
+        if not node.powered and node.refusing and viewer.group == node.group:
+            raise ApiError(595, "Connection refused", empty=True)
         if not self.world.connected(viewer.name, node.name):
             dead_for = self.world.now - max(node.down_at, self.world.split_at)
             if dead_for < ARP_SECONDS:

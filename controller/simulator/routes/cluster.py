@@ -9,8 +9,7 @@ from typing import Any
 
 from controller.simulator import calendar
 from controller.simulator.api import REASONS, ApiError
-from controller.simulator.nodes import TICK
-from controller.simulator.nodes import PCI_DEVICES
+from controller.simulator.nodes import PCI_DEVICES, TICK
 from controller.simulator.preconditions import properties
 from controller.simulator.routes.registry import Call, route
 from controller.simulator.tasks import BROADCAST, Task, row

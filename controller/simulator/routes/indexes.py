@@ -5,6 +5,7 @@ Registered with `routes.registry`; pve-manager: PVE/API2.pm, PVE/API2/Cluster.pm
 
 from typing import Any
 
+from controller.simulator import statistics
 from controller.simulator.api import ApiError
 from controller.simulator.routes.registry import Call, route
 from controller.simulator.routes.storage import digest
@@ -93,14 +94,44 @@ def firewall(_call: Call) -> dict[str, str]:
 
 
 @route("GET", "/nodes/{node}/rrddata")
+def node_history(call: Call) -> list[dict[str, Any]]:
+    """List the node's numbers over time; see `_history`."""
+    node = call.node
+    memory, cpus = statistics.usage(call.world, node)
+    used = int(min(node.memory, node.file.overhead + memory))
+    row = dict.fromkeys(_NODE_HISTORY.split(), 0) | {"cpu": cpus / node.file.cpus, "maxcpu": node.file.cpus}
+    row |= {"memtotal": node.memory, "memused": used, "memavailable": node.memory - used, "loadavg": round(cpus, 2)}
+    return _history(call, row | {"roottotal": node.file.root_disk, "rootused": node.file.root_disk // 8})
+
+
 @route("GET", "/nodes/{node}/qemu/{vmid}/rrddata")
 @route("GET", "/nodes/{node}/lxc/{vmid}/rrddata")
+def guest_history(call: Call) -> list[dict[str, Any]]:
+    """List a guest's numbers over time; see `_history`."""
+    guest = call.guest("lxc" if "/lxc/" in call.request.path else "qemu")
+    numbers = statistics.guest_row(call.world, guest)
+    return _history(call, {key: numbers.get(key, 0) for key in _GUEST_HISTORY.split()})
+
+
 @route("GET", "/nodes/{node}/storage/{storage}/rrddata")
-def history(call: Call) -> list[dict[str, Any]]:
-    """List moments without numbers: the simulation keeps no history."""
-    step = {"hour": 60, "day": 1800, "week": 10_800, "month": 43_200}.get(str(call.get("timeframe")), 604_800)
+def storage_history(call: Call) -> list[dict[str, Any]]:
+    """List a storage's numbers over time; see `_history`."""
+    storage = call.world.storages[str(call.params["storage"])]
+    return _history(call, {"total": storage.size, "used": storage.used(call.node.name)})
+
+
+_NODE_HISTORY = """arcsize cpu iowait loadavg maxcpu memavailable memtotal memused netin netout pressurecpusome pressureiofull
+    pressureiosome pressurememoryfull pressurememorysome roottotal rootused swaptotal swapused"""
+_GUEST_HISTORY = """cpu disk maxcpu maxdisk maxmem mem memhost netin netout pressurecpufull pressurecpusome pressureiofull
+    pressureiosome pressurememoryfull pressurememorysome"""
+_STEPS = {"hour": 60, "day": 1800, "week": 10_800, "month": 43_200}
+
+
+def _history(call: Call, numbers: dict[str, Any]) -> list[dict[str, Any]]:
+    """Moments of a time frame; the simulation keeps no history, so only the last one has numbers, those of now."""
+    step = _STEPS.get(str(call.get("timeframe")), 604_800)
     last = int(call.world.now) // step * step
-    return [{"time": last - step * ago} for ago in range(RRD_ROWS, 0, -1)]
+    return [{"time": last - step * ago} for ago in range(RRD_ROWS - 1, 0, -1)] + [{"time": last, **numbers}]
 
 
 @route("POST", "/nodes/{node}/qemu/{vmid}/agent/ping")

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from controller.simulator import statistics
 from controller.simulator.api import ApiError
-from controller.simulator.nodes import Node
+from controller.simulator.nodes import PCI_DEVICES, Node
 from controller.simulator.routes.registry import Call, route
 
 
@@ -131,7 +131,7 @@ def network(call: Call) -> list[dict[str, Any]]:
     common: dict[str, Any] = {"active": 1, "families": ["inet"], "method6": "manual"}
     rows: list[dict[str, Any]] = []
     if wanted in ("", "eth"):
-        rows.append({**common, "iface": "eno1", "type": "eth", "method": "manual", "exists": 1, "priority": 3})
+        rows.append({**common, "iface": "eno1", "type": "eth", "method": "manual", "priority": 3})
     for number, bridge in enumerate(call.node.file.bridges):
         path = f"/sdn/zones/localnetwork/{bridge}"
         if wanted and "bridge" not in wanted and wanted != "include_sdn":
@@ -170,18 +170,31 @@ def machines(call: Call) -> list[dict[str, Any]]:
 
 
 @route("GET", "/nodes/{node}/capabilities/qemu/cpu")
-def cpu_models(_call: Call) -> list[dict[str, Any]]:
+def cpu_models(call: Call) -> list[dict[str, Any]]:
     """List CPU models; answered by the node that was asked, whatever the path says."""
     names = {"EPYC": "AuthenticAMD", "EPYC-Rome": "AuthenticAMD", "EPYC-Milan": "AuthenticAMD", "host": "default"}
     names |= {"Skylake-Server": "GenuineIntel", "Icelake-Server": "GenuineIntel", "kvm64": "GenuineIntel"}
     names |= dict.fromkeys(("x86-64-v2", "x86-64-v2-AES", "x86-64-v3", "x86-64-v4"), "default")
-    return [{"name": name, "vendor": vendor, "custom": 0} for name, vendor in names.items()]
+    abstract = {"abstract": 1} if call.viewer.at_least("9.2") else {}
+    return [
+        {"name": name, "vendor": vendor, "custom": 0, **(abstract if name.startswith("x86-64") else {})}
+        for name, vendor in names.items()
+    ]
 
 
 @route("GET", "/nodes/{node}/hardware/pci")
+def pci_devices(_call: Call) -> list[dict[str, Any]]:
+    """List PCI devices."""
+    return [
+        {"id": address, "vendor": vendor, "device": device, "class": kind, "iommugroup": -1,
+         "subsystem_vendor": vendor, "subsystem_device": device}
+        for address, (vendor, device, kind) in PCI_DEVICES.items()
+    ]  # fmt: skip
+
+
 @route("GET", "/nodes/{node}/hardware/usb")
-def hardware(_call: Call) -> list[dict[str, Any]]:
-    """List host devices; the simulated nodes have none."""
+def usb_devices(_call: Call) -> list[dict[str, Any]]:
+    """List USB devices; the simulated nodes have none."""
     return []
 
 

@@ -42,6 +42,8 @@ def _one(call: Call, name: str) -> dict[str, Any]:
     for row in resources.resources(call.with_params()):
         mine = call.world.guests[row["vmid"]].pool == name if "vmid" in row else row.get("storage") in pool["storages"]
         if mine:
+            if any(row.get("storage", "") == known.get("storage") for known in members if "storage" in known):
+                continue  # a storage is one member, whatever nodes it is on
             members.append({key: value for key, value in row.items() if key not in ("pool", "lock", "tags", "hastate")})
     answer: dict[str, Any] = {"poolid": name, "members": members}
     if pool["comment"]:
