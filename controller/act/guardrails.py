@@ -1,10 +1,9 @@
-"""Whether Drover may start anything at all, and whether a move is still wanted. Pure; called by `loop.tick` and `act.execute`.
+"""Whether Drover may start anything at all. Pure; called by `loop.tick`.
 
 The interlocks are asked in the order in which a person would: first what people said, then what is broken.
 """
 
 from controller.model.observed import HaNodeState, Observed
-from controller.model.plan import Move, Plan
 from controller.model.reasons import Why
 from controller.model.view import Finding
 from controller.specs import Mode, PveCluster
@@ -25,14 +24,6 @@ def armed(cluster: PveCluster, seen: Observed | None, *, age_seconds: float, sto
         or _cluster(seen)
         or Finding(True, Why.ARMED, "moves may be started")
     )
-
-
-def withdrawn(move: Move, newest: Plan) -> Finding | None:
-    """Why `move` is not to be started any more, when the newest plan does not want it; None while it does."""
-    wanted = {each.vmid: each for each in newest.moves}.get(move.vmid)
-    if wanted is not None and wanted.target == move.target and wanted.source == move.source:
-        return None
-    return Finding(False, Why.WITHDRAWN, f"the newest plan no longer wants {move.name} to move to {move.target}")
 
 
 def _told(cluster: PveCluster) -> Finding | None:

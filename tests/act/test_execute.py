@@ -1,10 +1,12 @@
 """Moves start only after a second look, leave their intent on disk first, and are never asked for twice."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from controller.act.inflight import without_ended
 from controller.model.errors import Retry
 from controller.model.ids import Vmid
 from controller.model.memory import FlightPhase, Memory
@@ -70,6 +72,18 @@ def test_moves_start_in_the_order_of_the_plan(lab: Lab) -> None:
         105,
         102,
     ]
+
+
+def test_a_task_whose_end_was_observed_no_longer_counts_in_a_list_that_lags_behind(lab: Lab) -> None:
+    lab.execute(move(103), move(101))
+    (outcome,) = lab.settle_within(300)
+    assert outcome.vmid == 103
+    lagging = replace(
+        lab.look(),
+        tasks=tuple(replace(task, running=True, exit_status="") for task in lab.look().tasks if task.migrates),
+    )
+    assert {task.vmid for task in lagging.tasks} == {101, 103}
+    assert {task.vmid for task in without_ended(lagging, lab.store).tasks} == {101}
 
 
 # The second look

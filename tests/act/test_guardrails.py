@@ -1,13 +1,10 @@
 """When Drover keeps its hands off, and which reason it gives."""
 
-import dataclasses
-
 import pytest
 
-from controller.act.guardrails import armed, withdrawn
-from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName, ObjectRef, Vmid
+from controller.act.guardrails import armed
+from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName, Vmid
 from controller.model.observed import Guest, HaNodeState, Node, NodeState, Observed, Power
-from controller.model.plan import Lane, Move, MoveOptions, Plan
 from controller.model.reasons import Why
 from controller.specs import Meta, Mode, PveCluster
 from controller.specs.pvecluster import Auth, PveClusterSpec
@@ -60,35 +57,3 @@ def test_the_first_reason_in_the_fixed_order_counts(
     assert found.why is why
     assert found.ok == (why is Why.ARMED)
     assert found.message
-
-
-MOVE = Move(
-    identity=WEB,
-    name="web",
-    source=PVE1,
-    target=PVE2,
-    why=Why.NODE_MAINTENANCE,
-    cause=ObjectRef("NodeMaintenance", "x"),
-    message="m",
-    lane=Lane.DRAIN,
-    memory_bytes=1,
-    options=MoveOptions(online=True),
-)
-
-
-@pytest.mark.parametrize(
-    ("newest", "gone"),
-    [
-        ((MOVE,), False),
-        ((dataclasses.replace(MOVE, message="other words"),), False),
-        ((), True),
-        ((dataclasses.replace(MOVE, target=PVE3),), True),
-        ((dataclasses.replace(MOVE, identity=dataclasses.replace(WEB, vmid=Vmid(102))),), True),
-    ],
-    ids=["wanted", "for other words", "not at all", "to another node", "another guest"],
-)
-def test_only_what_the_newest_plan_wants_is_started(newest: tuple[Move, ...], gone: bool) -> None:
-    found = withdrawn(MOVE, Plan(LAB, 1000.0, moves=newest))
-    assert (found is not None) == gone
-    if found is not None:
-        assert found.why is Why.WITHDRAWN
