@@ -64,6 +64,8 @@ class Redactor:
             return HIDDEN
         if isinstance(value, dict):
             return {name: self._hide(str(name), item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._hide("", item) for item in value]
         return value
 
 

@@ -113,6 +113,18 @@ def test_what_looks_like_a_credential_is_hidden_even_when_nobody_told_it_is_one(
     assert TOKEN not in stream.getvalue()
 
 
+@pytest.mark.parametrize(
+    "key", ["secret", "token_secret", "Authorization", "cookie", "ticket", "CSRFPreventionToken", "api_key"]
+)
+def test_a_value_under_a_telling_key_is_hidden_at_any_depth(form: str, key: str) -> None:
+    stream = configured(form, secrets=())
+    odd = "hunter2 and\ttwo"
+    structlog.get_logger().info("sent", **{key: odd})
+    structlog.get_logger().info("sent", request={"headers": {key: odd}, "parts": [{key: odd}]}, vmid=101)
+    assert "hunter2" not in stream.getvalue()
+    assert "101" in stream.getvalue()
+
+
 def test_who_logged_in_may_be_read() -> None:
     stream = configured()
     PLANTS["in the event"]()
