@@ -1,0 +1,24 @@
+"""`make bench`: what Drover costs in requests, CPU seconds, memory and time to react, printed as counts and ratios.
+
+Never part of the tests: the figures depend on the machine. The bounds beside them are the ones the project promises.
+"""
+
+import sys
+import time
+
+from controller.report import log
+from controller.settings import LogSettings
+from tests.bench import latency, memory, planner, requests, simulator
+
+PARTS = {"requests": requests, "planner": planner, "latency": latency, "memory": memory, "simulator": simulator}
+
+
+def main() -> None:
+    """Run the parts named on the command line, or all."""
+    log.configure(LogSettings(level="error"), stream=sys.stderr, wall=time.time)
+    for name in sys.argv[1:] or PARTS:
+        PARTS[name].main()
+
+
+if __name__ == "__main__":
+    main()
