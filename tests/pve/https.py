@@ -71,6 +71,13 @@ async def reset(asked: Asked, writer: Writer) -> None:
     writer.transport.abort()
 
 
+async def half(asked: Asked, writer: Writer) -> None:
+    """The connection ends in the middle of the answer."""
+    writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"data": ')
+    await writer.drain()
+    writer.transport.abort()
+
+
 async def silence(asked: Asked, writer: Writer) -> None:
     await asyncio.Event().wait()
 

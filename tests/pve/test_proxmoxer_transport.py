@@ -174,9 +174,7 @@ def test_what_no_pve_says_is_never_a_success(script: Script, tmp_path: Path) -> 
     run(body)
 
 
-@pytest.mark.parametrize(
-    "script", [https.reset, https.answer(200, "OK", b"", "Content-Length: 50", "Connection: close")]
-)
+@pytest.mark.parametrize("script", [https.reset, https.half])
 def test_a_connection_that_breaks_after_the_request_leaves_a_change_undecided(script: Script, tmp_path: Path) -> None:
     async def body() -> None:
         async with https.serving(script, tmp_path) as server, connected(server) as pve:
@@ -198,12 +196,12 @@ async def the_threads_end() -> None:
 def test_the_deadline_is_total_and_frees_the_thread(script: Script, tmp_path: Path) -> None:
     async def body() -> None:
         async with https.serving(script, tmp_path) as server:
-            async with connected(server, deadline_seconds=0.3) as pve:
+            async with connected(server, deadline_seconds=1.0) as pve:
                 began = time.monotonic()
                 failure = await failure_of(pve.post("/nodes/pve1/qemu/100/migrate"))
-                assert time.monotonic() - began < 2
+                assert time.monotonic() - began < 5
                 assert (failure.status, failure.delivered) == (None, True)
-                assert "0.3 s" in failure.reason
+                assert "within 1 s" in failure.reason
             await the_threads_end()
 
     run(body)
@@ -227,7 +225,7 @@ def test_a_change_that_waited_for_a_worker_until_the_deadline_was_not_delivered(
     async def body() -> None:
         async with (
             https.serving(https.silence, tmp_path) as server,
-            connected(server, workers=1, deadline_seconds=0.3) as pve,
+            connected(server, workers=1, deadline_seconds=1.0) as pve,
         ):
             first, second = await asyncio.gather(failure_of(pve.post("/first")), failure_of(pve.post("/second")))
             assert (first.delivered, second.delivered) == (True, False)
