@@ -183,7 +183,9 @@ class _Served:
 
     async def listing(self, request: web.Request) -> web.StreamResponse:
         kind, items = await self._items(request)
-        return _json(objects.as_list(kind, items))
+        # Thousands of objects are too much work for the loop's thread; nobody changes them any more.
+        text = await asyncio.to_thread(json.dumps, objects.as_list(kind, items), ensure_ascii=False)
+        return web.Response(text=text, content_type="application/json")
 
     async def one(self, request: web.Request) -> web.StreamResponse:
         """One object; a guest answers to its number and to its name, which need not be unique."""
@@ -216,7 +218,7 @@ class _Served:
 async def _view_items(plural: str, shown: Published, about: str | None) -> list[Data]:
     view = shown.view
     if plural == "guests":
-        # Thousands of them are too much work for the loop's thread; all of it is frozen.
+        # Off the loop's thread, as there may be thousands; all of it is frozen.
         return await asyncio.to_thread(views.guest_list, view)
     if plural == "migrations":
         return views.migration_list(view, shown.attempts())
