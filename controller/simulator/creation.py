@@ -64,7 +64,8 @@ def _volume(making: _Making, key: str, text: str) -> str:
         raise TaskFailed(f"storage '{storage.name}' is not available on node '{node}'")
     cloudinit = match["size"] == "cloudinit"
     size = CLOUDINIT_SIZE if cloudinit else int(float(match["size"]) * GIB)
-    volid = storage.volid(vmid, 0, "cloudinit") if cloudinit else storage.free_volid(node, vmid)
+    subvolume = storage.type == "zfspool" and VOLUME_KEY.fullmatch(key) is not None
+    volid = storage.volid(vmid, 0, "cloudinit") if cloudinit else storage.free_volid(node, vmid, subvolume=subvolume)
     path = volume_path(storage, volid)
     if storage.type in FILES:
         task.log.append(formatting(path, size, cloudinit=cloudinit))

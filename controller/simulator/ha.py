@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 CRM_ROUND = 10.0
 LRM_ROUND = 5.0
+FIRST_ROUND = 0.2
+"""Seconds from the first thing to do until the CRM, which was idle, looks at it."""
 DEAD_AFTER = 30.0
 """Age of a manager's time stamp from which the API calls it dead (pve-ha-manager: PVE/API2/HA/Status.pm)."""
 FENCE_DELAY = 60.0
@@ -34,7 +36,7 @@ RECOVERY_UNLOCKS = (
 )  # fmt: skip
 """Locks that fencing takes away (pve-ha-manager: PVE/HA/Manager.pm fix_lock)."""
 SUCCESS, WRONG_NODE = 0, 7
-ACTIONS = frozenset({"started", "request_stop", "migrate", "relocate", "request_start_balance"})
+ACTIONS = frozenset({"started", "stopped", "request_stop", "migrate", "relocate", "request_start_balance"})
 Perform: TypeAlias = Callable[[Guest, str, str, Callable[[int], None]], None]
 """Carries out a state of a guest, with the target node of a move, and reports an exit code."""
 
@@ -51,6 +53,7 @@ class Service:
     cmd: tuple[str, str] | None = None
     maintenance_node: str = ""
     failed: list[str] = field(default_factory=list)
+    hurry: bool = False
 
     def row(self) -> dict[str, Any]:
         """Return its entry of manager_status."""
@@ -134,8 +137,13 @@ class HighAvailability:
         self.wake()
 
     def set_state(self, sid: str, state: str) -> None:
-        """Rewrite the requested state of a resource, as start and stop of an HA guest do."""
+        """Rewrite the requested state of a resource, as the start of an HA guest does."""
         self.resources[sid]["state"] = state
+        self.wake()
+
+    def request_stop(self, sid: str) -> None:
+        """Queue a stop without patience, as the stop of an HA guest does; the CRM rewrites the requested state."""
+        self._asked.append(("stop", sid, ""))
         self.wake()
 
     def maintain(self, node: str, *, on: bool) -> None:
@@ -189,7 +197,7 @@ class HighAvailability:
             return
         self._ticking = True
         self.ever_active = True
-        self._world.after(CRM_ROUND / 2, self._crm_round)
+        self._world.after(FIRST_ROUND, self._crm_round)
         for number, name in enumerate(self.lrms):
             self._world.after(LRM_ROUND * (number + 1) / (len(self.lrms) + 1), lambda node=name: self._lrm_round(node))  # type: ignore[misc]
 
@@ -252,6 +260,9 @@ class HighAvailability:
                 self.node_requests[node] = {"maintenance": 1}
             elif command == "disable-maintenance":
                 self.node_requests[node] = {}
+            elif command == "stop" and sid in self.services:
+                self.resources[sid]["state"] = "stopped"
+                self.services[sid].hurry = True
             elif sid in self.services and self._reachable(node) and not self.blockers(sid, node):
                 self.services[sid].cmd = (command, node)
 
@@ -547,9 +558,9 @@ class HighAvailability:
         self._world.after(LRM_ROUND, lambda: self._lrm_round(node))
         lrm, world = self.lrms[node], self._world
         if not world.nodes[node].powered:
-            if lrm.state != "wait_for_agent_lock":
-                self.lrms[node] = Lrm(written=lrm.written, results=lrm.results)
             return
+        if world.nodes[node].booted_at > lrm.written:
+            lrm = self.lrms[node] = Lrm(results=lrm.results)
         if not world.quorate(node):
             return
         lrm.written = world.now
@@ -561,10 +572,9 @@ class HighAvailability:
         if assigned:
             lrm.useful = world.now
         if lrm.state == "wait_for_agent_lock":
-            if assigned or lrm.mode == "maintenance":
-                lrm.state = "maintenance" if lrm.mode == "maintenance" else "active"
-            return
-        if not assigned and lrm.mode == "active" and world.now - lrm.useful > IDLE_SECONDS:
+            if not assigned and lrm.mode != "maintenance":
+                return
+        elif not assigned and lrm.mode == "active" and world.now - lrm.useful > IDLE_SECONDS:
             lrm.state = "wait_for_agent_lock"
             return
         lrm.state = "maintenance" if lrm.mode == "maintenance" else "active"
@@ -596,13 +606,15 @@ class HighAvailability:
 
         def ended(code: int) -> None:
             lrm.busy.discard(sid)
-            lrm.results = {key: old for key, old in lrm.results.items() if old["sid"] != sid}
+            present = {service.uid for service in self.services.values()}
+            lrm.results = {key: old for key, old in lrm.results.items() if key in present}
             lrm.results[uid] = {"sid": sid, "state": state, "exit_code": code}
 
         if guest.node != service.node:
             ended(WRONG_NODE)
         else:
-            self.perform(guest, state, service.target, ended)
+            what, service.hurry = ("stop_now" if service.hurry and state == "request_stop" else state), False
+            self.perform(guest, what, service.target, ended)
 
 
 def _leave_alone(_guest: Guest, _state: str, _target: str, ended: Callable[[int], None]) -> None:

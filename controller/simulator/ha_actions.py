@@ -23,8 +23,10 @@ def perform(world: World, guest: Guest, state: str, target: str, ended: Ended) -
     """Bring a guest into a service state; `ended` gets the exit code."""
     if state == "started":
         _power(world, guest, "start", guest.running, ended)
-    elif state == "request_stop":
+    elif state in ("request_stop", "stopped"):
         _power(world, guest, "shutdown", not guest.running, ended)
+    elif state == "stop_now":
+        _power(world, guest, "stop", not guest.running, ended)
     elif state == "relocate" and guest.running and guest.type == "qemu":
         _power(
             world,

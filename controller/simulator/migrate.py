@@ -78,7 +78,8 @@ def _prepare(run: Migration) -> Generator[Wait, Any, None]:
         ip = world.nodes[order.target].ip
         yield 3.0
         run.log(f"# {run.ssh} /bin/true")
-        run.log(f"ssh: connect to host {ip} port 22: No route to host")
+        why = "Connection refused" if world.nodes[order.target].refusing else "No route to host"
+        run.log(f"ssh: connect to host {ip} port 22: {why}")
         raise PhaseFailed("Can't connect to destination address using public key")
     network = properties(world, "migration").get("network")
     ip = world.nodes[order.target].ip

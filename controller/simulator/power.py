@@ -34,6 +34,9 @@ def worker(world: World, node: str, kind: str, vmid: int, *, verb: str, params: 
         if guest.lock is not None and not params.get("skiplock"):
             raise TaskFailed(f"{'CT' if kind == 'lxc' else 'VM'} is locked ({guest.lock})")
         yield from _ACTIONS[verb](world, guest, params)
+        if verb == "start" and any(drive.volid == "cdrom" for drive in guest.drives()):
+            task.log.append("WARN: no physical CD-ROM available, ignoring")
+            task.warnings += 1
 
     return body
 

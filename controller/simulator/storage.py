@@ -82,13 +82,16 @@ class Storage:
             return f"{self.name}:{vmid}/vm-{vmid}-{name}{extension}"
         return f"{self.name}:vm-{vmid}-{name}"
 
-    def free_volid(self, node: str, vmid: int) -> str:
-        """Return the first disk name of a guest that is not taken on `node`."""
+    def free_volid(self, node: str, vmid: int, *, subvolume: bool = False) -> str:
+        """Return the first disk name of a guest that is not taken on `node`; a container's on ZFS is a `subvolume`."""
         taken = self.place(node)
         number = 0
-        while (volid := self.volid(vmid, number)) in taken:
+        while (volid := self._named(vmid, number, subvolume=subvolume)) in taken:
             number += 1
         return volid
+
+    def _named(self, vmid: int, number: int, *, subvolume: bool) -> str:
+        return f"{self.name}:subvol-{vmid}-disk-{number}" if subvolume else self.volid(vmid, number)
 
     def entry(self, digest: str) -> dict[str, Any]:
         """Return its row of `GET /storage`."""

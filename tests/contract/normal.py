@@ -58,7 +58,7 @@ _MASKS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 _LINE_MASKS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), text)
     for pattern, text in (
-        (r"\b\d+(\.\d+)? (B|KiB|MiB|GiB|TiB|bytes|records)(/s)?", "<size>"),
+        (r"\b\d+(\.\d+)? (B|KiB|MiB|GiB|TiB|bytes)(/s)?", "<size>"),
         (r"\b\d+(\.\d+)? ?([KMG]i?B|[kMG]?B)(/s)?", "<size>"),
         (r"\bin \d[\dhms ]*s\b", "in <time>"),
         (r"\(\d+\.\d+%\)", "(<percent>)"),
@@ -66,10 +66,14 @@ _LINE_MASKS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\b(drive|mirror)-(?=\w+\d: )", "mirror-"),
         (r"^\d+\+\d+ records", "<n> records"),
         (r"running => [1-9]\d*", "running => <pid>"),
+        (r"estimated size is \S+", "estimated size is <size>"),
         (r"\bpid \d+|\bPID \d+", "pid <pid>"),
     )
 )
-_REPEATED = re.compile(r"actively synced mode|transferred|migration active|xbzrle|records (in|out)|copied|TIME .* SENT")
+_REPEATED = re.compile(
+    r"/bin/sh. failed|Architecture detection|Falling back to amd64|pct set VMID|actively synced mode|transferred|migration active"
+    r"|xbzrle|records (in|out)|copied|TIME .* SENT"
+)
 
 
 def wording(text: str) -> str:
@@ -88,7 +92,8 @@ def log_line(text: str) -> str:
 
 
 def log_lines(rows: list[dict[str, Any]]) -> list[str]:
-    """A log without its progress lines, whose number is a matter of speed, and without what QEMU 7.2 has no lines for."""
+    """A log without its progress lines, whose number is a matter of speed, and without what comes from stand-ins
+    (QEMU 7.2, a container template with nothing in it)."""
     lines = [log_line(row["t"]) for row in rows]
     return [line for line in lines if not _REPEATED.search(line)]
 
@@ -186,6 +191,13 @@ def _node(value: Any) -> Normal:
     return _value("", value)
 
 
+def _manager(value: Any) -> Normal:
+    """The HA manager's status, results by service: their ids are random."""
+    for lrm in value.get("lrm_status", {}).values():
+        lrm["results"] = {result["sid"]: result for result in lrm["results"].values()}
+    return _value("", value)
+
+
 def _pending(value: Any) -> Normal:
     if not isinstance(value, list):
         return _value("", value)
@@ -206,6 +218,7 @@ SPECIAL: tuple[tuple[re.Pattern[str], Callable[[Any], Normal]], ...] = tuple(
         (r"/nodes/[^/]+/capabilities/qemu/cpu", kinds),
         (r"/nodes/[^/]+/qemu/\d+/status/current", _machine),
         (r"/nodes/[^/]+/status", _node),
+        (r"/cluster/ha/status/manager_status", _manager),
         (r"/nodes/[^/]+/(qemu|lxc)/\d+/config", _properties),
         (r"/nodes/[^/]+/(qemu|lxc)/\d+/pending", _pending),
     )

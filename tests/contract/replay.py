@@ -23,11 +23,11 @@ PATIENCE = 900.0
 """Seconds after which a task that ended on the real cluster counts as stuck."""
 PACE = 0.15
 """Seconds between two calls of the recorder."""
-WATCH, RECOVERY = 60.0, 240.0
+WATCH, RECOVERY = 75.0, 240.0
 WATCHED = re.compile(
     r"(added|migrating|stopping|starting|node-affinity-moves|positive-moves|maint-(enable|disable)|disable|arm|disarm)-status"
     r"|ha-recovery-.*|(positive|negative)-(after|status)|strict-after-.*|after-migrate-against-affinity|maint-after.*"
-    r"|node-list-(state-change|after-run|failed-job)|.*-after-scheduler-removed|before-ha-status|returned-.*|back-.*|offline-.*"
+    r"|node-list-(state-change|after-run|failed-job)|.*-after-scheduler-removed|before-ha-status|started-manager-status|returned-.*|back-.*|offline-.*"
 )
 """Calls that the recorder repeated until something had changed, or made after waiting for it; so does the replay, that long."""
 EXCEPTIONS: dict[str, str] = (
@@ -80,6 +80,8 @@ class Stage:
     def _judge(self, call: Call) -> Verdict:
         if '"status": "=stopped"' in json.dumps(call.body) and call.path.endswith("/status"):
             self._let_task_end(call)
+        if not self.simulator.reachable(call.asked):
+            return Verdict(call, () if call.status is None else ("no answer",))
         response = self.ask(call)
         self.wait(response.delay)
         if call.status is None:

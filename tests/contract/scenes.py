@@ -73,7 +73,10 @@ def vm(stage: Stage, vmid: int, node: str, **details: Any) -> None:
     """Create a small VM behind the API's back."""
     config = {"kvm": 0, "vga": "none", "serial0": "socket", "ostype": "other"} | details.pop("config", {})
     file = GuestFile(node=node, memory="32MiB", cores=1, cpu="qemu64", nets={}, config=config, **details)
-    stage.world.add(vmid, file)
+    guest = stage.world.add(vmid, file)
+    for key in {"net0", "scsihw"} - config.keys():
+        guest.config.pop(key, None)
+    guest.config["boot"] = "order=scsi0" if "scsi0" in guest.config else " "
 
 
 def run(stage: Stage, state: str, *vmids: int) -> None:
@@ -124,8 +127,8 @@ def disk(storage: str, size: str) -> dict[str, Any]:
 
 def ha_guests(stage: Stage) -> None:
     vm(stage, 140, "pve1", name="ha1", status="stopped", disks=disk("shared", "8MiB"))
-    vm(stage, 141, "pve1", status="stopped", disks=disk("shared", "8MiB"))
-    vm(stage, 142, "pve1", status="stopped", disks=disk("shared", "8MiB"))
+    vm(stage, 141, "pve1", name="ha2", status="stopped", disks=disk("shared", "8MiB"))
+    vm(stage, 142, "pve1", name="ha3", status="stopped", disks=disk("shared", "8MiB"))
     small(stage, 140, 141, 142)
 
 
@@ -199,7 +202,7 @@ SCENES: dict[str, Scene] = {
     "50-ha/115": lambda stage: stage.world.ha.maintain("pve1", on=False),
     "50-ha/132": lambda stage: stage.wait(15),
     "70-tasks/038": lambda stage: vm(stage, 150, "pve1", name="task1", status="stopped", disks=disk("local", "64MiB")),
-    "51-ha-rules/001": rule_guests,
+    "51-ha-rules/001": lambda stage: (run(stage, "stopped", 119), rule_guests(stage))[1],
     "96-bulk/001": bulk_guests,
     "61-node-down/001": lambda stage: faults.apply(stage.world, "pveproxy-down", node="pve2"),
     "61-node-down/005": lambda stage: (

@@ -3,15 +3,17 @@
 `Simulator` is what `simulator.http`, `simulator.transport` and tests talk to; the modules beside this one hold the handlers.
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from controller.simulator import faults, ha_actions
+from controller.simulator import expectations, faults, ha_actions
 from controller.simulator.access import NOBODY, Auth, forbidden
 from controller.simulator.api import REASONS, ApiError, Request, Response
 from controller.simulator.nodes import Node
 from controller.simulator.routes import (  # noqa: F401 - importing registers their handlers
     access,
+    backup,
     bulk,
     cluster,
     creation,
@@ -48,6 +50,7 @@ class Simulator:
         world.ha.perform = partial(ha_actions.perform, world)
         self.requests = 0
         faults.schedule(world)
+        expectations.schedule(world)
 
     def handle(self, request: Request) -> Response:
         """Answer one request at the world's present moment; the caller advances the world first.
@@ -58,8 +61,14 @@ class Simulator:
         for interceptor in tuple(self.world.interceptors):
             answer = interceptor(request, lambda: self._answer(request))
             if answer is not None:
-                return answer
-        return self._answer(request)
+                return self._worded(answer)
+        return self._worded(self._answer(request))
+
+    def _worded(self, response: Response) -> Response:
+        """Leave the message out of error bodies when the cluster speaks as PVE did before 8.3."""
+        if self.world.file.error_bodies == "full" or response.status < 400 or response.body is None:
+            return response
+        return replace(response, body={key: value for key, value in response.body.items() if key != "message"})
 
     def reachable(self, node: str) -> bool:
         """Whether a client outside gets an answer from this node's pveproxy."""

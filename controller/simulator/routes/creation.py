@@ -124,6 +124,14 @@ def _destroy(call: Call, guest: Guest, word: str, kind: str) -> str:
         if guest.lock is not None:
             raise TaskFailed(f"{word} is locked ({guest.lock})")
         if not world.quorate(guest.node):
+            for drive in guest.drives():
+                storage = world.storages.get(storage_of(drive.volid))
+                if storage is not None and storage.shared and not drive.cdrom:
+                    lock = f"storage-{storage.name}"
+                    task.log += [f"trying to acquire cfs lock '{lock}' ..."] * 9
+                    why = f"cfs-lock '{lock}' error: no quorum!"
+                    task.log.append(f"WARN: Could not remove disk '{drive.volid}', check manually: {why}")
+                    yield 10.0
             raise TaskFailed(f"unable to open file '/etc/pve/{guest.conf}.tmp.{task.pid}' - Permission denied")
         if call.get("purge"):
             task.log.append(f"purging {word} {vmid} from related configurations..")

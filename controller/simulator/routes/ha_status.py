@@ -39,9 +39,9 @@ def _dead(call: Call, moment: float) -> bool:
 
 
 def _master(call: Call, ha: HighAvailability) -> dict[str, Any]:
-    word = "old timestamp - dead?" if _dead(call, ha.timestamp) else "active"
-    if not ha.services and not ha.resources:
-        word = "idle"
+    word = "active"
+    if _dead(call, ha.timestamp):
+        word = "old timestamp - dead?" if ha.services or ha.resources else "idle"
     status = f"{ha.master} ({word}, {_ctime(call, ha.timestamp)})"
     mode = ha.crs("ha", "basic")
     if mode != "basic":
@@ -57,7 +57,7 @@ def _fencing(call: Call, ha: HighAvailability) -> dict[str, Any]:
         state, mode = ha.disarm["state"], ha.disarm["mode"]
         text = f"{state}, resource mode: {mode} (CRM watchdog {'released' if state == 'disarmed' else 'active'})"
         return row | {"armed-state": state, "resource_mode": mode, "status": text}
-    armed = bool(ha.resources) and not _dead(call, ha.timestamp)
+    armed = bool(ha.master) and not _dead(call, ha.timestamp)
     text = "armed (CRM watchdog active)" if armed else "standby (CRM watchdog standby)"
     return row | {"armed-state": "armed" if armed else "standby", "status": text}
 
@@ -87,7 +87,7 @@ def _service(call: Call, sid: str) -> dict[str, Any]:
     state = _verbose(ha, sid)
     row: dict[str, Any] = {"id": f"service:{sid}", "type": "service", "sid": sid, "node": node, "state": state}
     row["status"] = f"{sid} ({node}, {state})"
-    if service is not None:
+    if service is not None and state != "ignored":
         row["crm_state"] = service.state
     if entry is not None:
         row |= {"request_state": entry.get("state", "started"), "max_restart": 1, "max_relocate": 1}

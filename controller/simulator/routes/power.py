@@ -39,7 +39,10 @@ def _ask_ha(call: Call, sid: str, verb: str, state: str) -> str:
     def body(task: Task) -> Generator[Wait, Any, None]:
         task.log.append(f"Requesting HA {verb} for {word.upper()} {vmid}")
         yield 0.5
-        call.world.ha.set_state(sid, state)
+        if state == "stopped":
+            call.world.ha.request_stop(sid)
+        else:
+            call.world.ha.set_state(sid, state)
 
     return call.world.spawn(call.node.name, f"ha{verb}", vmid, call.auth.full, body).upid
 

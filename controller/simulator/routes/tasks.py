@@ -16,6 +16,8 @@ _UPID = re.compile(r"UPID:[A-Za-z0-9-]+:[0-9A-F]{8}:[0-9A-F]{8,9}:[0-9A-F]{8}:[^
 
 def _task(call: Call) -> Task:
     upid = str(call.get("upid"))
+    if call.get("download") and ("start" in call.params or "limit" in call.params):
+        raise ApiError(500, "'download' cannot be used together with 'start' or 'limit' parameters")
     if not _UPID.fullmatch(upid):
         raise ApiError(400, REASONS[400], errors={"upid": "unable to parse worker upid"})
     task = call.world.tasks.visible(call.node.name, upid)
@@ -52,6 +54,8 @@ def status(call: Call) -> dict[str, Any]:
 def log(call: Call) -> Answer:
     """Return a part of a log; limit 0 means all of it."""
     upid = str(call.get("upid"))
+    if call.get("download") and ("start" in call.params or "limit" in call.params):
+        raise ApiError(500, "'download' cannot be used together with 'start' or 'limit' parameters")
     if not _UPID.fullmatch(upid):
         raise ApiError(400, REASONS[400], errors={"upid": "unable to parse worker upid"})
     task = call.world.tasks.visible(call.node.name, upid)
