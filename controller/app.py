@@ -115,7 +115,7 @@ def connect(
             insecure=tls.insecure_skip_verify,
         ),
     )
-    return Connection(Metered(transport, on_call, monotonic=clock.monotonic), transport.close)
+    return Connection(Metered(transport, on_call, monotonic=clock.monotonic), credential.token_id, transport.close)
 
 
 def credential_for(spec: PveCluster, credentials: Mapping[str, Credential]) -> Credential:
@@ -163,7 +163,8 @@ async def _plan(settings: Settings, held: Held, name: ClusterName) -> PlanResult
     try:
         connection = connect(specs.clusters[name], settings, clock)
         try:
-            seen = await Observer(PveClient(connection.transport), cluster=name, clock=clock).look()
+            client = PveClient(connection.transport)
+            seen = await Observer(client, cluster=name, clock=clock, token_id=connection.token_id).look()
         finally:
             connection.close()
         memory = read_memory(settings.state_directory, name) or Memory()

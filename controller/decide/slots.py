@@ -64,12 +64,12 @@ class Slots:
         return self._limit(node, lambda spec: spec.spec.max_inbound, limits.max_inbound_per_node)
 
     def _limit(self, node: NodeName, own: Callable[[PveNode], int], everywhere: int) -> int:
-        """The node's own word, the cluster's, or as many streams as fill the link and one to hide the start of the next."""
+        """The node's own word, the cluster's, or as many streams as fill our share of the link and one to hide the start of the next."""
         spec = self._written.get(node)
         if said := (own(spec) if spec else 0) or everywhere:
             return said
         network = self._scene.cluster.spec.network
-        link = (spec.spec.link_mibps if spec else 0) or network.link_mibps
+        link = ((spec.spec.link_mibps if spec else 0) or network.link_mibps) * network.share_percent // 100
         return link // network.stream_mibps + 1 if link and network.stream_mibps else UNKNOWN_LINK
 
     def _count(self, source: NodeName, target: NodeName | None) -> None:

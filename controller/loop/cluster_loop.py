@@ -35,6 +35,7 @@ class Connection:
     """A transport, and how to let go of its threads and sockets."""
 
     transport: Transport
+    token_id: str  # whose rights the self-check is about
     close: Callable[[], None] = lambda: None
 
 
@@ -100,7 +101,7 @@ class ClusterLoop:
             await self._wait(self._wiring.interval_seconds)
             return
         try:
-            parts = self._parts(connection.transport, store)
+            parts = self._parts(connection, store)
             while _settings(self._spec()) == _settings(spec):
                 self._planned_on = self._held
                 view = await tick(parts, self._held.specs.for_cluster(self._name), self._view)
@@ -109,12 +110,12 @@ class ClusterLoop:
         finally:
             connection.close()
 
-    def _parts(self, transport: Transport, store: Store) -> Parts:
-        client = PveClient(transport)
+    def _parts(self, connection: Connection, store: Store) -> Parts:
+        client = PveClient(connection.transport)
         return Parts(
             name=self._name,
             client=client,
-            observer=Observer(client, cluster=self._name, clock=self._wiring.clock),
+            observer=Observer(client, cluster=self._name, clock=self._wiring.clock, token_id=connection.token_id),
             store=store,
             planner=self._wiring.planner(),
             clock=self._wiring.clock,

@@ -126,4 +126,5 @@ class Stage:
         self._task = None
 
     def _connect(self, spec: PveCluster) -> Connection:  # noqa: ARG002 - the stage has one cluster
-        return Connection(Metered(self._wrap(self.transport()), self.calls.append, monotonic=self.clock.monotonic))
+        metered = Metered(self._wrap(self.transport()), self.calls.append, monotonic=self.clock.monotonic)
+        return Connection(metered, TOKEN)

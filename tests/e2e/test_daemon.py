@@ -16,11 +16,13 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
     lab = Lab(tmp_path)
-    lab.simulate()
-    lab.cluster()
-    lab.settings()
-    yield lab
-    lab.close()
+    try:
+        lab.simulate()
+        lab.cluster()
+        lab.settings()
+        yield lab
+    finally:
+        lab.close()
 
 
 def drained(lab: Lab) -> bool:
