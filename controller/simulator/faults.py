@@ -4,7 +4,8 @@ Used by stories (`apply`), by the timeline in a cluster file (`schedule`) and by
 `FAULTS` takes the world and keyword arguments.
 """
 
-from collections.abc import Callable, Generator, Sequence
+import inspect
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from controller.simulator import migrate, migrate_container, power
@@ -13,6 +14,7 @@ from controller.simulator.engine import Wait
 from controller.simulator.guests import Guest
 from controller.simulator.migration import Order
 from controller.simulator.nodes import WARM_UP
+from controller.simulator.seed import CHECKS, ClusterFile, Problem
 from controller.simulator.tasks import Task
 from controller.simulator.world import CRASH_NOTICED, World
 
@@ -29,25 +31,62 @@ def apply(world: World, do: str, **arguments: Any) -> None:
 
     Raises ValueError for an unknown name or wrong arguments, with what is possible.
     """
-    function = FAULTS.get(do)
-    if function is None:
-        raise ValueError(f"there is no fault {do!r}; allowed: {', '.join(sorted(FAULTS))}")
+    complaint = _complaint(do, arguments)
+    if complaint:
+        raise ValueError(complaint)
     world.log("fault", do=do, **arguments)
     try:
-        function(world, **arguments)
-    except TypeError as error:
-        raise ValueError(f"{do}: {error}") from error
+        FAULTS[do](world, **arguments)
     except KeyError as error:
         raise ValueError(f"{do}: there is no {error} in this cluster") from error
+
+
+def _complaint(do: str, arguments: Mapping[str, Any]) -> str:
+    """Say what is wrong with a fault's name or the names of its arguments, "" when nothing is."""
+    function = FAULTS.get(do)
+    if function is None:
+        return f"there is no fault {do!r}; allowed: {', '.join(sorted(FAULTS))}"
+    try:
+        inspect.signature(function).bind(None, **arguments)
+    except TypeError as error:
+        allowed = list(inspect.signature(function).parameters)[1:]
+        return f"{do}: {error}; allowed: {', '.join(allowed) or 'none'}"
+    return ""
+
+
+def check(file: ClusterFile) -> Iterator[Problem]:
+    """Check the timeline of a cluster file: names, arguments, and that what they name is there at the start."""
+    known: dict[str, Container[Any]] = {"node": file.nodes, "storage": file.storages, "like": file.guests}
+    for number, fault in enumerate(file.faults):
+        where, arguments = ("faults", number), dict(fault.model_extra or {})
+        complaint = _complaint(fault.do, arguments)
+        if complaint:
+            yield (*where, "do"), complaint
+            continue
+        for key, value in arguments.items():
+            names = value if key == "nodes" and isinstance(value, list) else [value]
+            there = known.get("node" if key == "nodes" else key)
+            for name in names:
+                if there is not None and name not in there:
+                    yield (*where, key), f"there is no {name!r} in this cluster"
+
+
+CHECKS.append(check)
 
 
 def schedule(world: World) -> None:
     """Put the timeline of the cluster file onto the world's clock."""
     for fault in world.file.faults:
-        if fault.do not in FAULTS:
-            raise ValueError(f"there is no fault {fault.do!r}; allowed: {', '.join(sorted(FAULTS))}")
         arguments = dict(fault.model_extra or {})
-        world.at(world.start + fault.at, lambda do=fault.do, arguments=arguments: apply(world, do, **arguments))  # type: ignore[misc] # mypy does not infer defaulted lambdas
+        world.at(world.start + fault.at, lambda do=fault.do, arguments=arguments: _happen(world, do, arguments))  # type: ignore[misc] # mypy does not infer defaulted lambdas
+
+
+def _happen(world: World, do: str, arguments: dict[str, Any]) -> None:
+    """Like `apply`, but what is not possible any more (the guest is gone) is only told."""
+    try:
+        apply(world, do, **arguments)
+    except ValueError as error:
+        world.log("fault-impossible", do=do, why=str(error))
 
 
 # nodes and network
@@ -111,19 +150,15 @@ def _booted(world: World, node: str) -> None:
 def partition(world: World, *, nodes: Sequence[str]) -> None:
     """Cut these nodes off from the others; among each other they still talk."""
     for name in nodes:
-        world.nodes[name].group = 1
-    world.split_at = world.now
-    world.revision += 1
-    world.network.cut(lambda flow: not world.connected(flow.src, flow.dst))
+        _ = world.nodes[name]
+    world.split(nodes)
     world.log("partition", nodes=",".join(nodes))
 
 
 @_fault
 def heal(world: World) -> None:
     """Mend every partition."""
-    for node in world.nodes.values():
-        node.group = 0
-    world.revision += 1
+    world.mend()
     world.log("healed")
 
 

@@ -4,12 +4,14 @@ Used by benchmarks, the demo and tests that need size.
 """
 
 import random
+from typing import Any
 
 from controller.simulator.seed import (
     AccessFile,
     AclFile,
     ClusterFile,
     DiskFile,
+    FaultFile,
     GuestFile,
     NodeFile,
     PoolFile,
@@ -65,6 +67,60 @@ def generate(
             acl=(AclFile(role="Administrator", to=owner),),
         ),
     )
+
+
+def storm(file: ClusterFile, *, seconds: float, every: float = 300.0, seed: int = 0) -> tuple[FaultFile, ...]:
+    """Return a timeline of accidents, one per `every` seconds on average until `seconds`; what breaks is mended in time.
+
+    Put it into a file with `file.model_copy(update={"faults": storm(…)})`. One node at most is away at a time.
+    """
+    dice = random.Random(seed)
+    found: list[FaultFile] = []
+    moment, busy_until = 0.0, 0.0
+    while (moment := moment + dice.expovariate(1 / every)) < seconds:
+        lasting = dice.random() < 0.4 and moment >= busy_until
+        if lasting:
+            break_, mend, length = _lasting(dice, file)
+            end = moment + length
+            busy_until = end + _BREATH
+            found += [_fault(moment, *break_), _fault(end, *mend)]
+        else:
+            found.append(_fault(moment, *_passing(dice, file)))
+    return tuple(sorted(found, key=lambda fault: fault.at))
+
+
+_BREATH = 120.0
+_Act = tuple[str, dict[str, Any]]
+
+
+def _fault(at: float, do: str, arguments: dict[str, Any]) -> FaultFile:
+    return FaultFile.model_validate({"at": round(at, 3), "do": do, **arguments})
+
+
+def _lasting(dice: random.Random, file: ClusterFile) -> tuple[_Act, _Act, float]:
+    node = {"node": dice.choice(list(file.nodes))}
+    place = {"storage": dice.choice(list(file.storages) or ["local"]), **node}
+    choices: list[tuple[_Act, _Act, float]] = [
+        (("node-crash", node), ("node-return", node), dice.uniform(60, 900)),
+        (("pveproxy-down", node), ("pveproxy-up", node), dice.uniform(10, 300)),
+        (("pvedaemon-down", node), ("pvedaemon-up", node), dice.uniform(10, 300)),
+        (("partition", {"nodes": [node["node"]]}), ("heal", {}), dice.uniform(30, 600)),
+        (("link", {**node, "rate": 10 * MIB}), ("link", {**node, "rate": file.nodes[node["node"]].link}), 300.0),
+    ]
+    if file.storages:
+        choices.append((("storage-inactive", place), ("storage-active", place), dice.uniform(30, 600)))
+    return dice.choice(choices)
+
+
+def _passing(dice: random.Random, file: ClusterFile) -> _Act:
+    choices: list[_Act] = [("slow-handler", {}), ("lost-answer", {}), ("unauthorized", {})]
+    if file.guests:
+        guest = {"guest": dice.choice(list(file.guests))}
+        names = ("admin-start", "admin-shutdown", "admin-unlock", "task-stop", "worker-kill", "hollow-ok")
+        choices += [(name, guest) for name in names]
+        choices.append(("admin-migrate", {**guest, "node": dice.choice(list(file.nodes))}))
+        choices.append(("migration-fails", {**guest, "phase": dice.randint(1, 2)}))
+    return dice.choice(choices)
 
 
 def _guest(dice: random.Random, vmid: int, nodes: int, parts: dict[str, float]) -> GuestFile:

@@ -4,21 +4,24 @@ Read by `drover simulate`, by stories, tests and benchmarks; `simulator.generate
 is its JSON Schema.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
-from controller.simulator.units import GIB, KIB, MIB, parse_size
+from controller.simulator.units import GIB, KIB, MIB, SIZE_PATTERN, parse_size
 from controller.yamlpos import Document, YamlError, parse
 
 Version = Literal["8.4", "9.0", "9.1", "9.2"]
 NODE_NAME = r"^[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?$"
 
 Size = Annotated[
-    int, BeforeValidator(lambda value: parse_size(value) if isinstance(value, str) else value), Field(ge=0)
+    int,
+    BeforeValidator(lambda value: parse_size(value) if isinstance(value, str) else value),
+    Field(ge=0),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": SIZE_PATTERN}]}),
 ]
 """Bytes, or text such as `32GiB`. As a rate: bytes per second."""
 
@@ -30,7 +33,7 @@ def _moment(value: object) -> object:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-Moment = Annotated[float, BeforeValidator(_moment)]
+Moment = Annotated[float, BeforeValidator(_moment), WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}]})]
 """Epoch seconds, or ISO 8601 text; UTC unless it says otherwise."""
 
 
@@ -164,6 +167,10 @@ class UserFile(_Part):
     groups: tuple[str, ...] = ()
 
 
+TokenName = Annotated[str, Field(pattern=r"^[^\s:/!=]+@[A-Za-z][A-Za-z0-9._-]+![A-Za-z][A-Za-z0-9._-]+$")]
+"""`user@realm!name`; the name has two characters at least (pve-access-control: PVE/AccessControl.pm)."""
+
+
 class TokenFile(_Part):
     """An API token, under `user@realm!name`."""
 
@@ -187,7 +194,7 @@ class AccessFile(_Part):
 
     users: dict[str, UserFile] = {}
     groups: dict[str, str] = Field({}, description="Name to comment.")
-    tokens: dict[str, TokenFile] = {}
+    tokens: dict[TokenName, TokenFile] = {}
     roles: dict[str, tuple[str, ...]] = {}
     acl: tuple[AclFile, ...] = ()
 
@@ -205,6 +212,16 @@ class FaultFile(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
     at: float = Field(ge=0)
     do: str
+
+
+class ExpectFile(_Part):
+    """What should be true of a guest `at` seconds after the start; what is not named may be anything."""
+
+    at: float = Field(ge=0)
+    guest: int
+    node: str | None = None
+    status: Literal["running", "stopped", "paused"] | None = None
+    lock: str | None = Field(None, description="A lock's name, or `none`.")
 
 
 class ClusterFile(_Part):
@@ -227,6 +244,10 @@ class ClusterFile(_Part):
         Field({}, description="Replication jobs by id: `100-0: {target: pve2, schedule: '*/15'}`.")
     )
     faults: tuple[FaultFile, ...] = ()
+    expect: tuple[ExpectFile, ...] = ()
+    error_bodies: Literal["full", "bare"] = Field(
+        "full", description="`bare`: errors without a `message` in their body, as before PVE 8.3."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "ClusterFile":
@@ -236,27 +257,44 @@ class ClusterFile(_Part):
         return self
 
 
-def _references(file: ClusterFile) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    nodes = ", ".join(file.nodes)
+Problem = tuple[tuple[str | int, ...], str]
+"""Where in a cluster file something is wrong, and what."""
+CHECKS: list[Callable[["ClusterFile"], Iterator[Problem]]] = []
+"""Further checks of a whole file; `simulator.faults` adds that of the timeline."""
+
+
+def _references(file: ClusterFile) -> Iterator[Problem]:
+    yield from _of_guests(file)
     for name, storage in file.storages.items():
         for node in storage.nodes:
             if node not in file.nodes:
-                yield ("storages", name, "nodes"), f"there is no node {node!r}; allowed: {nodes}"
+                yield ("storages", name, "nodes"), _no("node", node, file.nodes)
     for ident, job in file.replication.items():
         if int(ident.partition("-")[0]) not in file.guests:
             yield ("replication", ident), f"there is no guest {ident.partition('-')[0]}"
         if job.get("target") not in file.nodes:
-            yield ("replication", ident), f"there is no node {job.get('target')!r}; allowed: {nodes}"
+            yield ("replication", ident), _no("node", job.get("target"), file.nodes)
+    for number, expected in enumerate(file.expect):
+        if expected.guest not in file.guests:
+            yield ("expect", number, "guest"), f"there is no guest {expected.guest}"
+    for check in CHECKS:
+        yield from check(file)
+
+
+def _of_guests(file: ClusterFile) -> Iterator[Problem]:
     for vmid, guest in file.guests.items():
         where = ("guests", vmid)
         if guest.node not in file.nodes:
-            yield (*where, "node"), f"there is no node {guest.node!r}; allowed: {nodes}"
+            yield (*where, "node"), _no("node", guest.node, file.nodes)
         if guest.pool is not None and guest.pool not in file.pools:
-            yield (*where, "pool"), f"there is no pool {guest.pool!r}; allowed: {', '.join(file.pools) or 'none'}"
+            yield (*where, "pool"), _no("pool", guest.pool, file.pools)
         for key, disk in guest.disks.items():
             if disk.storage not in file.storages:
-                allowed = ", ".join(file.storages) or "none"
-                yield (*where, "disks", key, "storage"), f"there is no storage {disk.storage!r}; allowed: {allowed}"
+                yield (*where, "disks", key, "storage"), _no("storage", disk.storage, file.storages)
+
+
+def _no(kind: str, name: object, allowed: Iterable[str]) -> str:
+    return f"there is no {kind} {name!r}; allowed: {', '.join(allowed) or 'none'}"
 
 
 class ClusterFileError(Exception):

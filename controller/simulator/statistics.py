@@ -53,7 +53,7 @@ def _build(world: World, viewer: str) -> Dump:
     nodes = world.nodes
     guests: dict[int, dict[str, Any]] = {}
     used: dict[str, list[float]] = {name: [0.0, 0.0] for name in nodes}
-    for guest in world.guests.values():
+    for guest in world.guests_seen_by(viewer):
         tick = ticks[guest.node]
         if tick is None:
             continue

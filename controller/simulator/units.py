@@ -9,7 +9,8 @@ KIB = 1024
 MIB = 1024**2
 GIB = 1024**3
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:iB|B)?", re.IGNORECASE)
+SIZE_PATTERN = r"^(\d+(?:\.\d+)?)\s*([KMGTPkmgtp]?)(?:iB|B)?$"
+_SIZE = re.compile(SIZE_PATTERN)
 _POWER = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 
 

@@ -6,7 +6,7 @@
 import random
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from controller.simulator.access import Access
@@ -67,6 +67,10 @@ class World:
         self.derived: dict[str, Any] = {}
         """What was worked out from the rest and may be thrown away."""
         self.split_at = float("-inf")
+        self.frozen: dict[int, dict[int, Guest]] = {}
+        """What each side without quorum of a partition still believes about guests."""
+        self.unmet: list[str] = []
+        """Expectations of the cluster file that did not hold when they were due."""
         self.interceptors: list[Interceptor] = []
         """What faults put between a call and its answer; see `simulator.faults`."""
         self.planned_failures: dict[int, dict[int, str]] = {}
@@ -233,6 +237,37 @@ class World:
     def quorate(self, viewer: str) -> bool:
         """Whether the side of `viewer` has more than half of the votes."""
         return len(self.members(viewer)) * 2 > len(self.nodes)
+
+    def split(self, nodes: Iterable[str]) -> None:
+        """Cut these nodes off; the side without quorum keeps the picture it has."""
+        for name in nodes:
+            self.nodes[name].group = 1
+        self.split_at = self.now
+        self.revision += 1
+        self.network.cut(lambda flow: not self.connected(flow.src, flow.dst))
+        for node in self.nodes.values():
+            if not self.quorate(node.name) and node.group not in self.frozen:
+                self.frozen[node.group] = {
+                    vmid: replace(guest, config=dict(guest.config)) for vmid, guest in self.guests.items()
+                }
+
+    def mend(self) -> None:
+        """End every partition."""
+        for node in self.nodes.values():
+            node.group = 0
+        self.frozen = {}
+        self.revision += 1
+
+    def guests_seen_by(self, viewer: str) -> Iterable[Guest]:
+        """Return the guests as pmxcfs on a node shows them: of this moment, or of the moment before it lost quorum."""
+        group = self.nodes[viewer].group
+        frozen = self.frozen.get(group)
+        return self.guests.values() if frozen is None else [self._believed(guest, group) for guest in frozen.values()]
+
+    def _believed(self, then: Guest, group: int) -> Guest:
+        now = self.guests.get(then.vmid)
+        near = self.nodes[then.node].group == group and now is not None and now.node == then.node
+        return now if near and now is not None else then
 
     # guests
 

@@ -58,7 +58,7 @@ def _guests(call: Call, dump: Dump) -> list[dict[str, Any]]:
     show_pools = {name: "Pool.Audit" in audit(who, f"/pool/{name}") for name in world.pools}
     managed = statistics.ha_states(world)
     rows = []
-    for guest in world.guests.values():
+    for guest in world.guests_seen_by(call.viewer.name):
         vmid = guest.vmid
         if "VM.Audit" not in audit(who, f"/vms/{vmid}"):
             continue
