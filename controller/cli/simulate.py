@@ -7,10 +7,9 @@ from pathlib import Path
 import click
 
 from controller.cli.table import emit, paint
-from controller.clock import SystemClock
+from controller.rehearse.serving import Serving, serve
 from controller.report.units import count_of
 from controller.simulator import http
-from controller.simulator.routes import Simulator
 from controller.simulator.seed import ClusterFile, ClusterFileError, load
 from controller.simulator.world import World
 
@@ -37,20 +36,16 @@ def command(*, file: Path, host: str, port: int, speed: float, seed: int, tls: P
     except ClusterFileError as error:
         raise click.ClickException(str(error)) from error
     try:
-        asyncio.run(_serve(cluster, host=host, port=port, speed=speed, seed=seed, tls=tls))
+        asyncio.run(_serve(cluster, Serving(host, port, speed, seed, tls)))
     except OSError as error:
         raise click.ClickException(f"can't listen on {host}, ports from {port}: {error.strerror or error}") from error
 
 
-async def _serve(file: ClusterFile, *, host: str, port: int, speed: float, seed: int, tls: Path | None) -> None:
-    clock = SystemClock(speed)  # the simulator's own; a controller that is pointed at it keeps its own, too
-    world = World(file.model_copy(update={"start": clock.wall()}), seed=seed)
+async def _serve(file: ClusterFile, how: Serving) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with await http.serve(Simulator(world), clock=clock, host=host, base_port=port, tls=tls) as server:
-        emit(_opening(world, server, speed))
-        await stop.wait()
+    await serve(file, how, stop, ready=lambda world, server: emit(_opening(world, server, how.speed)))
 
 
 def _opening(world: World, server: http.Server, speed: float) -> list[str]:

@@ -64,7 +64,7 @@ class Slots:
         return self._limit(node, lambda spec: spec.spec.max_inbound, limits.max_inbound_per_node)
 
     def _limit(self, node: NodeName, own: Callable[[PveNode], int], everywhere: int) -> int:
-        """The node's own word, the cluster's, or as many streams as fill our share of the link and one to hide the start of the next."""
+        """The node's own word, the cluster's, or the streams that fill our share of the link and one to hide the next start."""
         spec = self._written.get(node)
         if said := (own(spec) if spec else 0) or everywhere:
             return said
