@@ -16,21 +16,21 @@ class Retry(DroverError):  # noqa: N818 - the classes are named after what to do
     """Try again later, with back-off: time-outs, unreachable nodes, no quorum, a lock request that timed out."""
 
 
-class Ambiguous(DroverError):  # noqa: N818
+class Ambiguous(DroverError):  # noqa: N818 - ditto
     """Sent, but no answer: it may have happened. Observe; never send it again unobserved."""
 
 
-class Busy(DroverError):  # noqa: N818
+class Busy(DroverError):  # noqa: N818 - ditto
     """Locked by something legitimate: wait for it; not counted as a failure."""
 
 
-class Denied(DroverError):  # noqa: N818
+class Denied(DroverError):  # noqa: N818 - ditto
     """The credentials do not allow this (401, 403, root only): no until somebody grants it."""
 
 
-class Rejected(DroverError):  # noqa: N818
+class Rejected(DroverError):  # noqa: N818 - ditto
     """No until somebody changes something: wrong parameters, not implemented, not possible."""
 
 
-class Stale(DroverError):  # noqa: N818
+class Stale(DroverError):  # noqa: N818 - ditto
     """What was planned on has changed: drop the plan, look again at once."""

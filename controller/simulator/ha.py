@@ -199,7 +199,7 @@ class HighAvailability:
         self.ever_active = True
         self._world.after(FIRST_ROUND, self._crm_round)
         for number, name in enumerate(self.lrms):
-            self._world.after(LRM_ROUND * (number + 1) / (len(self.lrms) + 1), lambda node=name: self._lrm_round(node))  # type: ignore[misc]
+            self._world.after(LRM_ROUND * (number + 1) / (len(self.lrms) + 1), lambda node=name: self._lrm_round(node))  # type: ignore[misc]  # mypy can't infer a lambda's default
 
     def active(self) -> bool:
         """Whether there is anything to manage."""

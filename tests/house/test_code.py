@@ -150,6 +150,19 @@ def test_a_planted_fault_is_noticed(rule: str, code: str) -> None:
     assert list(broken(ast.parse(code)))
 
 
+def test_who_silences_a_tool_says_which_rule_and_why() -> None:
+    silenced = re.compile(r"#\s*(?:noqa|type: ignore|pragma)\b(.*)")
+    reasoned = re.compile(r"^(?:: [A-Z]+\d+(?:, [A-Z]+\d+)* - \S|\[[\w, -]+\] +# \S)")
+    unreasoned = [
+        f"{file.relative_to(ROOT)}:{number}: {line.strip()}"
+        for room in ("controller", "tests")
+        for file in sorted((ROOT / room).rglob("*.py"))
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1)
+        if (found := silenced.search(line)) and not reasoned.match(found[1])
+    ]
+    assert not unreasoned, "\n".join(unreasoned)
+
+
 def test_a_module_says_what_it_is_and_who_calls_it() -> None:
     silent = []
     for file in FILES:

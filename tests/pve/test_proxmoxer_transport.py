@@ -32,7 +32,7 @@ async def connected(
     *servers: Server, tls: TlsOptions | None = None, **options: float
 ) -> AsyncIterator[ProxmoxerTransport]:
     tls = tls or TlsOptions(ca_file=_bundle(servers))
-    transport = ProxmoxerTransport([server.url for server in servers], AUTH, tls, **options)  # type: ignore[arg-type]
+    transport = ProxmoxerTransport([server.url for server in servers], AUTH, tls, **options)  # type: ignore[arg-type]  # any of several
     try:
         yield transport
     finally:
