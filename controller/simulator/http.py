@@ -75,6 +75,7 @@ class Server:
         self._listeners: dict[str, _Listener] = {}
         self._served: WeakKeyDictionary[asyncio.BaseTransport, int] = WeakKeyDictionary()
         self._heart: asyncio.Task[None] | None = None
+        self.at_end = contextlib.ExitStack()
         self.ca_file = folder / "ca.pem"
         self.fingerprints: dict[str, str] = {}
 
@@ -113,6 +114,7 @@ class Server:
                 await self._heart
         for listener in self._listeners.values():
             await listener.close()
+        self.at_end.close()
 
     async def _beat(self) -> None:
         """Keep time passing while nobody asks, and ports in step with what is up."""
@@ -179,8 +181,12 @@ async def serve(
     tls: where certificates are kept and found again, so that fingerprints stay; None = new ones in a temporary directory.
     Raises OSError when a port is taken.
     """
-    folder = Path(tempfile.mkdtemp(prefix="drover-simulator-")) if tls is None else tls
+    passing = tempfile.TemporaryDirectory(prefix="drover-simulator-") if tls is None else None
+    folder = Path(passing.name) if passing is not None else tls
+    assert folder is not None
     server = Server(simulator, clock, folder)
+    if passing is not None:
+        server.at_end.callback(passing.cleanup)
     try:
         await server.start(folder, host, base_port)
     except BaseException:

@@ -221,6 +221,27 @@ def test_a_minority_answers_and_refuses_to_write() -> None:
     assert lab.get("/nodes/pve1/qemu/100/migrate")["running"] == 1
 
 
+def test_a_minority_goes_on_believing_what_it_knew() -> None:
+    lab = Lab()
+    faults.apply(lab.world, "partition", nodes=["pve1"])
+    faults.apply(lab.world, "admin-place", guest=200, node="pve3")
+    faults.apply(lab.world, "admin-create", guest=300, node="pve2", like=100)
+    lab.world.set_run(lab.world.guests[100], "stopped")
+    lab.go(60)
+    assert lab.row("lxc/200")["node"] == "pve2"
+    assert lab.row("lxc/200", node="pve2")["node"] == "pve3"
+    assert "qemu/300" not in {row["id"] for row in lab.get("/cluster/resources")}
+    assert lab.row("qemu/100")["status"] == "stopped"
+    assert lab.row("qemu/100", node="pve2")["status"] == "running"
+    lab.go(300)
+    assert lab.row("lxc/200")["status"] == "unknown"
+    assert lab.row("qemu/100", node="pve2")["status"] == "unknown"
+    faults.apply(lab.world, "heal")
+    lab.go(12)
+    assert lab.row("lxc/200")["node"] == "pve3"
+    assert lab.row("qemu/300")["status"] == "running"
+
+
 def test_changes_of_a_running_guest_wait_for_its_next_start() -> None:
     lab = Lab()
     lab.put("/nodes/pve1/qemu/100/config", cores=4, tags="Zeta Alpha")
