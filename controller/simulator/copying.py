@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from controller.simulator.engine import Interrupted, Wait
 from controller.simulator.network import Flow
-from controller.simulator.storage import FILES, Storage, Volume, formatting, volume_path
+from controller.simulator.storage import FILES, Storage, Volume, storage_of, volume_path
 from controller.simulator.tasks import stamp
 from controller.simulator.units import render_bytes, render_duration
 
@@ -73,8 +73,6 @@ def offline(run: "Migration", volid: str) -> Generator[Wait, Any, None]:
     storage = world.storages[volid.partition(":")[0]]
     tell = _ZfsSend(run, volid, storage, volume) if storage.type == "zfspool" else _Dd(run, volume, name)
     yield 0.5
-    if (there := world.storages[name.partition(":")[0]]).type in FILES:
-        run.log(formatting(volume_path(there, name), volume.size, cloudinit="cloudinit" in name))
     tell.begin()
     flow = world.network.start(run.source, target, tell.size, run.ceiling(run.order.disk_ceiling), run.task)
     try:
@@ -337,7 +335,11 @@ def rename_volumes(run: "Migration") -> None:
 def hand_over_jobs(run: "Migration") -> None:
     """Hand the replication jobs and their state over to the target, when there are any."""
     world, vmid = run.world, run.guest.vmid
-    if not world.replication_jobs(vmid):
+    local = run.guest.type == "lxc" and any(
+        storage is not None and not storage.shared
+        for storage in (world.storages.get(storage_of(drive.volid)) for drive in run.guest.drives())
+    )
+    if not world.replication_jobs(vmid) and not local:
         return
     run.log(f"# {run.ssh} pvesr set-state {vmid} \\''{{}}'\\'")
     world.replicator.moved(run.guest, run.source, run.order.target, run.moved)

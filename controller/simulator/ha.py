@@ -565,6 +565,8 @@ class HighAvailability:
             return
         lrm.written = world.now
         self._set_mode(node, lrm)
+        if lrm.mode == "maintenance":
+            self._forget_results(lrm)
         if lrm.mode == "disarm":
             lrm.state = "wait_for_agent_lock"
             return
@@ -579,6 +581,10 @@ class HighAvailability:
             return
         lrm.state = "maintenance" if lrm.mode == "maintenance" else "active"
         self._work(node, lrm)
+
+    def _forget_results(self, lrm: Lrm) -> None:
+        present = {service.uid for service in self.services.values()}
+        lrm.results = {uid: result for uid, result in lrm.results.items() if uid in present}
 
     def _set_mode(self, node: str, lrm: Lrm) -> None:
         if self.disarm is not None:
@@ -606,8 +612,7 @@ class HighAvailability:
 
         def ended(code: int) -> None:
             lrm.busy.discard(sid)
-            present = {service.uid for service in self.services.values()}
-            lrm.results = {key: old for key, old in lrm.results.items() if key in present}
+            self._forget_results(lrm)
             lrm.results[uid] = {"sid": sid, "state": state, "exit_code": code}
 
         if guest.node != service.node:

@@ -38,7 +38,7 @@ def worker(world: World, guest: Guest, order: Order) -> Callable[[Task], Generat
         run.fail_in = world.planned_failures.pop(guest.vmid, {})
         if order.by_ha:
             task.log.append("task started by HA resource agent")
-        yield from wait_for_replication(guest)
+        yield from wait_for_replication(guest, task)
         try:
             try:
                 yield from acquire(guest, task)

@@ -34,7 +34,7 @@ def worker(
         if order.by_ha:
             task.log.append("task started by HA resource agent")
         was_running = guest.running
-        yield from wait_for_replication(guest)
+        yield from wait_for_replication(guest, task)
         try:
             yield from acquire(guest, task)
             yield from _prepare(run, restart=restart, timeout=timeout)

@@ -125,14 +125,18 @@ def hold(guest: Guest, task: Task) -> None:
         task.process.on_end.append(lambda: setattr(guest, "busy", False))
 
 
-def wait_for_replication(guest: Guest) -> Generator[Wait, Any, None]:
+def wait_for_replication(guest: Guest, task: Task) -> Generator[Wait, Any, None]:
     """Wait up to ten seconds for a running replication of the guest, then give up."""
+    if not guest.replicating:
+        return
+    task.log.append("trying to acquire lock...")
     waited = 0.0
     while guest.replicating:
         if waited >= LOCK_WAIT:
             raise TaskFailed(f"can't lock file '/var/lock/pve-manager/pve-migrate-{guest.vmid}' - got timeout")
         yield 0.5
         waited += 0.5
+    task.log.append(" OK")
 
 
 def unhurried(seconds: float) -> Generator[Wait, Any, bool]:

@@ -71,7 +71,7 @@ class Stage:
             scenes[call.id](self)
         self.wait(PACE)
         verdict = self._judge(call)
-        end = self.world.now + (RECOVERY if "recovery" in call.name else WATCH)
+        end = self.world.now + (RECOVERY if "recovery" in call.name or "list" in call.name else WATCH)
         while not verdict.equal and WATCHED.fullmatch(call.name) and self.world.now < end:
             self.wait(1.0)
             verdict = self._judge(call)
@@ -80,7 +80,7 @@ class Stage:
     def _judge(self, call: Call) -> Verdict:
         if '"status": "=stopped"' in json.dumps(call.body) and call.path.endswith("/status"):
             self._let_task_end(call)
-        if not self.simulator.reachable(call.asked):
+        if call.asked not in self.world.nodes or not self.simulator.reachable(call.asked):
             return Verdict(call, () if call.status is None else ("no answer",))
         response = self.ask(call)
         self.wait(response.delay)

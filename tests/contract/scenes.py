@@ -140,12 +140,13 @@ def rule_guests(stage: Stage) -> None:
 
 def bulk_guests(stage: Stage) -> None:
     for vmid in (170, 171, 172):
-        vm(stage, vmid, "pve2", name=f"bulk{vmid}", status="stopped", disks=disk("shared", "8MiB"))
+        vm(stage, vmid, "pve2", name=f"bulk{vmid}", status="stopped", disks=disk("shared", "8MiB"), tags=("bulk",))
     small(stage, 170, 171, 172)
 
 
 def down_guests(stage: Stage) -> None:
     stage.world.nodes["pve2"].daemon = True
+    run(stage, "stopped", 145, 146)
     vm(stage, 160, "pve3", name="q160", status="running", disks=disk("shared", "8MiB"))
     vm(stage, 161, "pve3", name="q161", status="running", disks=disk("shared", "8MiB"), ha={"state": "started"})
     vm(stage, 162, "pve1", name="q162", status="running", disks=disk("shared", "8MiB"))
@@ -171,7 +172,15 @@ def no_quorum(stage: Stage) -> None:
 
 def power_on(stage: Stage, *nodes: str) -> None:
     for node in nodes:
+        stage.world.nodes[node].refusing = False
         faults.apply(stage.world, "node-return", node=node)
+
+
+def before_isolation(stage: Stage) -> None:
+    """Guests were brought back to where the next recordings expect them."""
+    run(stage, "running", 162)
+    for vmid, node in ((163, "pve1"), (161, "pve3")):
+        stage.world.move_config(stage.world.guests[vmid], node)
 
 
 def stop_after_online(stage: Stage) -> None:
@@ -198,11 +207,13 @@ SCENES: dict[str, Scene] = {
     "40-replication/100": stop_after_online,
     "50-ha/001": ha_guests,
     "50-ha/085": lambda stage: stage.wait_for(lambda: stage.world.guests[140].node != "pve1", 60),
+    "50-ha/090": lambda stage: run(stage, "stopped", 119),
+    "50-ha/131": lambda stage: stage.wait_for(lambda: "vm:141" not in stage.world.ha.services, 12),
     "50-ha/099": lambda stage: stage.world.ha.maintain("pve1", on=True),
     "50-ha/115": lambda stage: stage.world.ha.maintain("pve1", on=False),
     "50-ha/132": lambda stage: stage.wait(15),
     "70-tasks/038": lambda stage: vm(stage, 150, "pve1", name="task1", status="stopped", disks=disk("local", "64MiB")),
-    "51-ha-rules/001": lambda stage: (run(stage, "stopped", 119), rule_guests(stage))[1],
+    "51-ha-rules/001": rule_guests,
     "96-bulk/001": bulk_guests,
     "61-node-down/001": lambda stage: faults.apply(stage.world, "pveproxy-down", node="pve2"),
     "61-node-down/005": lambda stage: (
@@ -216,6 +227,7 @@ SCENES: dict[str, Scene] = {
     "62-no-quorum/002": lambda stage: stage.wait(20),
     "62-no-quorum/042": lambda stage: power_on(stage, "pve2", "pve3"),
     "62-no-quorum/050": lambda stage: stage.wait(20),
+    "63-node-isolated/001": before_isolation,
     "63-node-isolated/002": lambda stage: faults.apply(stage.world, "partition", nodes=["pve3"]),
     "63-node-isolated/006": lambda stage: stage.wait(15),
     "63-node-isolated/092": lambda stage: faults.apply(stage.world, "heal"),
