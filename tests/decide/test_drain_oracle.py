@@ -57,7 +57,7 @@ def _fits(look: Observed, name: NodeName, where: list[tuple[Guest, NodeName]], g
     return memory_fits and sum(g.vmid in group for g in there) <= most
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(drains())
 def test_a_drain_that_can_be_done_is_done(drain: tuple[World, bool]) -> None:
     world, possible = drain

@@ -17,7 +17,7 @@ from controller.model.observed import HaNodeState, NodeState
 from controller.model.plan import DrainMode, Lane, Plan
 from tests.decide.worlds import World, forgotten, in_flight, landed, worlds
 
-MANY = settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 def plan_of(world: World) -> Plan:

@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from controller.model.ids import GuestKind, NodeName, ObjectRef, Upid, Vmid
+from controller.model.ids import GuestKind, Upid, Vmid
 from controller.model.memory import Backoff, Memory
 from controller.model.observed import Guest, HaNodeState, NodeState, Observed, Power, Task
 from controller.model.reasons import Why
@@ -85,7 +85,7 @@ def _guest(draw: st.DrawFn, vmid: int, names: list[str], sizes: st.SearchStrateg
 
 @st.composite
 def _tasks(draw: st.DrawFn, guests: list[Guest]) -> list[Task]:
-    if draw(st.integers(0, 9)):
+    if draw(st.integers(0, 3)):
         return []
     who = draw(st.sampled_from(guests))
     return [Task(Upid(f"UPID:{who.vmid}"), who.node, "qmigrate", str(who.vmid), "root@pam", 0, running=True)]
@@ -112,9 +112,10 @@ def _resources(draw: st.DrawFn, names: list[str], vmids: list[Vmid], *, calm: bo
         found.append(
             apart(f"apart{index}", *draw(some), topologyKey=key, maxPerDomain=draw(st.sampled_from([1, 1, 2])))
         )
-    for index in range(draw(st.integers(0, 2))):
-        nodes = draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
-        if draw(st.booleans()):
+    for index in range(draw(st.integers(0, 3))):
+        # Single nodes are the tight case: guests that have to change places count on room that is not there yet.
+        nodes = draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True))
+        if draw(st.integers(0, 2)):
             found.append(only_on(f"only{index}", nodes, *draw(some), correctExisting=draw(st.booleans())))
         else:
             found.append(policy(f"not{index}", {"vmids": draw(some)}, nodeAntiAffinity={"nodes": nodes}))
@@ -165,7 +166,3 @@ def forgotten(world: World, vmids: Any) -> World:
     """The world after the origins of these guests are forgotten."""
     origins = {vmid: known for vmid, known in world.memory.origins.items() if vmid not in vmids}
     return World(world.specs, world.seen, replace(world.memory, origins=origins))
-
-
-def implied(name: str) -> ObjectRef:
-    return ObjectRef("NodeMaintenance", f"label-{NodeName(name)}")
