@@ -276,6 +276,8 @@ def guest_numbers(node: Node, guest: Guest, moment: float) -> dict[str, Any]:
     row["cpu"] = guest.load * (0.8 + 0.4 * wobble) if guest.run == "running" else 0
     row["mem"] = used
     row["memhost"] = used
+    if guest.type == "lxc":
+        row["disk"] = row["maxdisk"] // 4
     row["netin"] = uptime * 12_000 + guest.vmid
     row["netout"] = uptime * 8_000 + guest.vmid
     row["diskread"] = uptime * 4_096

@@ -25,7 +25,8 @@ SERVED = re.compile(
     | /storage(/\{storage\})?
     | /cluster
     | /cluster/(status|resources|tasks|options|nextid|log|backup)
-    | /cluster/config(/(join|nodes|nodes/\{node\}))?
+    | /cluster/config(/(join|nodes|nodes/\{node\}|qdevice))?
+    | /cluster/backup-info/not-backed-up
     | /cluster/replication(/\{id\})?
     | /cluster/ha(/.*)?
     | /cluster/bulk-action(/.*)?

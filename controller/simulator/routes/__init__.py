@@ -23,6 +23,7 @@ from controller.simulator.routes import (  # noqa: F401 - importing registers th
     ha_status,
     indexes,
     lxc_migrate,
+    monitoring,
     nodes,
     pools,
     power,
