@@ -127,8 +127,8 @@ class HighAvailability:
 
     def state_of(self, sid: str) -> str:
         """Return the `hastate` of a resource: the CRM's word, or the requested state until it has one."""
-        service = self.services.get(sid)
-        return service.state if service is not None else str(self.resources[sid].get("state", "started"))
+        service, wanted = self.services.get(sid), str(self.resources[sid].get("state", "started"))
+        return wanted if service is None or wanted == "ignored" else service.state
 
     def request(self, command: str, sid: str, node: str) -> None:
         """Queue `migrate` or `relocate`; partners of a positive rule get the same. Of several for one resource the last wins."""
@@ -179,6 +179,13 @@ class HighAvailability:
         alive = world.nodes[node].powered and world.quorate(node)
         return world.now - world.now % LRM_ROUND if alive and not self._ticking else self.lrms[node].written
 
+    def local(self, node: str) -> Lrm:
+        """Return a node's LRM; one that was started anew by a boot remembers no lock."""
+        lrm = self.lrms[node]
+        if self._world.nodes[node].powered and self._world.nodes[node].booted_at > lrm.written:
+            lrm = self.lrms[node] = Lrm(results=lrm.results)
+        return lrm
+
     @property
     def digest(self) -> str:
         """SHA1 over resources.cfg."""
@@ -195,8 +202,10 @@ class HighAvailability:
         """Begin the rounds of CRM and LRMs; called whenever something is asked for."""
         if self._ticking:
             return
-        self._ticking = True
         self.ever_active = True
+        for name in self.lrms:
+            self.local(name).written = self.lrm_written(name)
+        self._ticking = True
         self._world.after(FIRST_ROUND, self._crm_round)
         for number, name in enumerate(self.lrms):
             self._world.after(LRM_ROUND * (number + 1) / (len(self.lrms) + 1), lambda node=name: self._lrm_round(node))  # type: ignore[misc]  # mypy can't infer a lambda's default
@@ -215,9 +224,9 @@ class HighAvailability:
         self.timestamp = self._world.now
         self._update_nodes()
         self._take_commands()
+        self._update_services()
         if self._disarmed():
             return
-        self._update_services()
         for _ in range(20):
             if not self._pass():
                 break
@@ -556,11 +565,9 @@ class HighAvailability:
         if not self._ticking:
             return
         self._world.after(LRM_ROUND, lambda: self._lrm_round(node))
-        lrm, world = self.lrms[node], self._world
+        lrm, world = self.local(node), self._world
         if not world.nodes[node].powered:
             return
-        if world.nodes[node].booted_at > lrm.written:
-            lrm = self.lrms[node] = Lrm(results=lrm.results)
         if not world.quorate(node):
             return
         lrm.written = world.now

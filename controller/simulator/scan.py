@@ -28,7 +28,7 @@ def scan(run: Migration) -> Volumes:
     guest, order, world = run.guest, run.order, run.world
     found = Volumes(replicated=_replicated(run))
     problems: list[str] = []
-    for disk in local_disks(world, guest):
+    for disk in sorted(local_disks(world, guest), key=lambda disk: str(disk["volid"])):
         volid, why = str(disk["volid"]), _objection(run, disk, found.replicated)
         if volid == "cdrom":
             problems.append("can't migrate local cdrom drive")

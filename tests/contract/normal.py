@@ -191,6 +191,11 @@ def _node(value: Any) -> Normal:
     return _value("", value)
 
 
+def _cluster_tasks(value: Any) -> Normal:
+    """Rows of the broadcast; `saved` is 1, "1" or "0" by its age in seconds."""
+    return kinds([{**row, "saved": None} for row in value])
+
+
 def _manager(value: Any) -> Normal:
     """The HA manager's status, results by service: their ids are random."""
     for lrm in value.get("lrm_status", {}).values():
@@ -213,7 +218,8 @@ SPECIAL: tuple[tuple[re.Pattern[str], Callable[[Any], Normal]], ...] = tuple(
     for pattern, form in (
         (r"/nodes/[^/]+/tasks/[^/]+/log", _log),
         (r"/nodes/[^/]+/replication/[^/]+/log", _log),
-        (r"/nodes/[^/]+/tasks|/cluster/tasks|/cluster/log|/cluster/jobs/schedule-analyze", kinds),
+        (r"/cluster/tasks", _cluster_tasks),
+        (r"/nodes/[^/]+/tasks|/cluster/log|/cluster/jobs/schedule-analyze", kinds),
         (r".*/rrddata|/nodes/[^/]+/services|/nodes/[^/]+/network|/nodes/[^/]+/hardware/.*", kinds),
         (r"/nodes/[^/]+/capabilities/qemu/cpu", kinds),
         (r"/nodes/[^/]+/qemu/\d+/status/current", _machine),

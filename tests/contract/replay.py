@@ -27,7 +27,7 @@ WATCH, RECOVERY = 75.0, 240.0
 WATCHED = re.compile(
     r"(added|migrating|stopping|starting|node-affinity-moves|positive-moves|maint-(enable|disable)|disable|arm|disarm)-status"
     r"|ha-recovery-.*|(positive|negative)-(after|status)|strict-after-.*|after-migrate-against-affinity|maint-after.*"
-    r"|node-list-(state-change|after-run|failed-job)|.*-after-scheduler-removed|before-ha-status|started-manager-status|returned-.*|back-.*|offline-.*"
+    r"|node-list-(state-change|after-run|failed-job)|.*-after-scheduler-removed|before-ha-status|running-log|started-manager-status|returned-.*|back-.*|offline-.*"
 )
 """Calls that the recorder repeated until something had changed, or made after waiting for it; so does the replay, that long."""
 EXCEPTIONS: dict[str, str] = (
@@ -170,6 +170,14 @@ BAD_CREDENTIALS = {
     "bad-token-format": "PVEAPIToken=garbage",
     "bearer": "Bearer 00000000-dead-beef-0000-000000000000",
 }
+
+
+def by_group(verdicts: list[Verdict]) -> dict[str, list[Verdict]]:
+    """Verdicts by the group of their calls."""
+    groups: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        groups.setdefault(verdict.call.group, []).append(verdict)
+    return groups
 
 
 def _compare(call: Call, response: Response) -> list[str]:

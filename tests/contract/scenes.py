@@ -14,6 +14,8 @@ from controller.simulator.tasks import Task, TaskFailed
 from controller.simulator.world import World
 from tests.contract.replay import Stage
 
+ALONE = ("10-single-node", "11-cluster-form")
+"""Groups recorded before there was a cluster."""
 SINGLE = """
 name: simcluster
 version: "9.2"
@@ -163,6 +165,11 @@ def crash(stage: Stage, *nodes: str) -> None:
         faults.apply(stage.world, "node-crash", node=node)
 
 
+def daemon_down(stage: Stage) -> None:
+    faults.apply(stage.world, "pveproxy-up", node="pve2")
+    faults.apply(stage.world, "pvedaemon-down", node="pve2")
+
+
 def no_quorum(stage: Stage) -> None:
     for sid in ("vm:140", "vm:161"):
         stage.world.ha.forget(sid)
@@ -208,7 +215,7 @@ SCENES: dict[str, Scene] = {
     "50-ha/001": ha_guests,
     "50-ha/085": lambda stage: stage.wait_for(lambda: stage.world.guests[140].node != "pve1", 60),
     "50-ha/090": lambda stage: run(stage, "stopped", 119),
-    "50-ha/131": lambda stage: stage.wait_for(lambda: "vm:141" not in stage.world.ha.services, 12),
+    "50-ha/023": lambda stage: stage.wait_for(lambda: stage.world.ha.services["vm:141"].state == "stopped", 30),
     "50-ha/099": lambda stage: stage.world.ha.maintain("pve1", on=True),
     "50-ha/115": lambda stage: stage.world.ha.maintain("pve1", on=False),
     "50-ha/132": lambda stage: stage.wait(15),
@@ -216,17 +223,14 @@ SCENES: dict[str, Scene] = {
     "51-ha-rules/001": rule_guests,
     "96-bulk/001": bulk_guests,
     "61-node-down/001": lambda stage: faults.apply(stage.world, "pveproxy-down", node="pve2"),
-    "61-node-down/005": lambda stage: (
-        faults.apply(stage.world, "pveproxy-up", node="pve2"),
-        faults.apply(stage.world, "pvedaemon-down", node="pve2"),
-    )[0],
+    "61-node-down/005": daemon_down,
     "61-node-down/009": down_guests,
     "61-node-down/014": lambda stage: crash(stage, "pve3"),
     "61-node-down/020": lambda stage: stage.wait(10),
     "62-no-quorum/001": no_quorum,
     "62-no-quorum/002": lambda stage: stage.wait(20),
     "62-no-quorum/042": lambda stage: power_on(stage, "pve2", "pve3"),
-    "62-no-quorum/050": lambda stage: stage.wait(20),
+    "62-no-quorum/050": lambda stage: stage.wait(2),
     "63-node-isolated/001": before_isolation,
     "63-node-isolated/002": lambda stage: faults.apply(stage.world, "partition", nodes=["pve3"]),
     "63-node-isolated/006": lambda stage: stage.wait(15),

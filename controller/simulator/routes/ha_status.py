@@ -25,7 +25,7 @@ def current(call: Call) -> list[dict[str, Any]]:
     if call.viewer.at_least("9.2"):
         rows.append(_fencing(call, ha))
     if ha.ever_active:
-        rows += [_lrm(call, name, lrm) for name, lrm in ha.lrms.items()]
+        rows += [_lrm(call, name, ha.local(name)) for name in ha.lrms]
     return rows + [_service(call, sid) for sid in sorted(ha.resources.keys() | ha.services.keys())]
 
 
@@ -129,7 +129,7 @@ def manager_status(call: Call) -> dict[str, Any]:
         "quorum": {"node": node, "quorate": "1" if world.quorate(node) else ""},
     }
     if ha.ever_active:
-        answer["lrm_status"] = {name: _lrm_status(call, name, lrm) for name, lrm in ha.lrms.items()}
+        answer["lrm_status"] = {name: _lrm_status(call, name, ha.local(name)) for name in ha.lrms}
     if ha.master:
         status: dict[str, Any] = {
             "master_node": ha.master,
