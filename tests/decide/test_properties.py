@@ -15,9 +15,9 @@ from controller.decide.verify import verify
 from controller.model.ids import NodeName, Vmid
 from controller.model.observed import HaNodeState, NodeState
 from controller.model.plan import DrainMode, Lane, Plan
-from tests.decide.worlds import World, forgotten, in_flight, landed, worlds
+from tests.decide.worlds import World, forgotten, in_flight, landed, reshuffles, worlds
 
-MANY = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=160, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 def plan_of(world: World) -> Plan:
@@ -116,6 +116,14 @@ PROMISES = (
 def test_every_plan_keeps_every_promise(world: World) -> None:
     plan = plan_of(world)
     target(len(plan.moves))
+    for promise in PROMISES:
+        promise(world, plan)
+
+
+@MANY
+@given(reshuffles())
+def test_guests_that_change_places_never_share_room(world: World) -> None:
+    plan = plan_of(world)
     for promise in PROMISES:
         promise(world, plan)
 

@@ -166,3 +166,23 @@ def forgotten(world: World, vmids: Any) -> World:
     """The world after the origins of these guests are forgotten."""
     origins = {vmid: known for vmid, known in world.memory.origins.items() if vmid not in vmids}
     return World(world.specs, world.seen, replace(world.memory, origins=origins))
+
+
+@st.composite
+def reshuffles(draw: st.DrawFn) -> World:
+    """Everybody belongs on some node, nodes hold just what is there before or after, and some are on their way already."""
+    names = ["pve1", "pve2", "pve3"]
+    one_of = st.sampled_from(names)
+    guests = [guest(101 + i, draw(one_of), draw(st.integers(1, 4))) for i in range(draw(st.integers(3, 7)))]
+    belongs = {who.vmid: draw(one_of) for who in guests}
+    nodes = []
+    for name in names:
+        before = sum((who.memory_bytes or 0) >> 30 for who in guests if who.node == name)
+        after = sum((who.memory_bytes or 0) >> 30 for who in guests if belongs[who.vmid] == name)
+        nodes.append(node(name, max(before, after, 1) + draw(st.integers(0, 2))))
+    groups = {name: [int(who.vmid) for who in guests if belongs[who.vmid] == name] for name in names}
+    rules = [only_on(f"on-{name}", [name], *vmids) for name, vmids in groups.items() if vmids]
+    away = [who for who in guests if belongs[who.vmid] != who.node and draw(st.integers(0, 3)) == 0]
+    flights = [flight(who, belongs[who.vmid], id=int(who.vmid)) for who in away]
+    many = cluster(limits={"maxMigrations": 20, "maxOutboundPerNode": 20, "maxInboundPerNode": 20})
+    return World(specs(many, *rules), seen(nodes, guests), memory(flights))
