@@ -132,7 +132,7 @@ def _scrape(address: str, folder: Path) -> None:
 
 @contextmanager
 def _exporter(config: Path) -> Iterator[None]:
-    command = [
+    command: list[str | Path] = [
         HOME / "bin" / "pve_exporter",
         "--config.file",
         config,
