@@ -7,7 +7,7 @@ A story is one YAML file: `why` (the promise), `cluster` (a simulator's cluster 
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from controller.loop.publish import Statuses
 from controller.model.event import Event
-from controller.model.plan import Plan
+from controller.model.ids import Vmid
+from controller.model.plan import Blocked, Plan, Waiting
 from controller.model.view import ClusterView
 from controller.rehearse.stage import SECRET, TOKEN, Stage, StageOptions
 from controller.rehearse.virtual_time import EPOCH, run
@@ -27,6 +28,11 @@ from controller.simulator.world import Entry
 from controller.specs import API_VERSION
 
 MANIFESTS = "manifests"
+
+_DETAILS = frozenset({"migration-start", "migration-end", "memory-copied"})
+"""Entries of the journal that belong to the simulator's own tests."""
+_OWN_STEPS = frozenset({"qmstart", "vzstart"})
+"""Tasks by which PVE itself carries out a move, or a start."""
 
 Document = dict[str, object]
 
@@ -44,7 +50,7 @@ class Step(BaseModel):
 
     at: float = Field(ge=0)
     write: Document | None = None  # an object, new or in place of the one of the same kind and name
-    remove: str | None = None  # Kind/name
+    remove: str | None = None  # Kind/name; */* for all
     label: dict[str, str | None] | None = None  # node: value of drover.dev/maintenance; null takes it away
     text: dict[str, str] | None = None  # file name: raw text, for what is not valid
     do: str | None = None  # a fault or an administrator's act of the simulator, with `with` as its arguments
@@ -86,7 +92,7 @@ def play(story: StoryFile, folder: Path) -> Told:
     stage = stage_of(story, folder, listeners=(teller.hear,))
     teller.clock = stage.clock.monotonic
     stage.world.observers.append(teller.world)
-    run(_play(story, stage, folder / MANIFESTS), stage.loop)
+    run(_play(story, stage, folder / MANIFESTS, teller.people), stage.loop)
     teller.close(stage)
     return Told(teller.log, stage)
 
@@ -106,18 +112,37 @@ def label(manifests: Path, node: str, value: str | None) -> None:
     _write(manifests, {"kind": "PveNode", "metadata": {"name": node, "labels": labels}, "spec": {}})
 
 
-async def _play(story: StoryFile, stage: Stage, manifests: Path) -> None:
+async def _play(story: StoryFile, stage: Stage, manifests: Path, tell: Callable[[str], None]) -> None:
     stage.start()
     for step in sorted(story.script, key=lambda step: step.at):
         await stage.clock.sleep(max(0.0, step.at - stage.clock.monotonic()))
+        for deed in _deeds(step):
+            tell(deed)
         await _step(step, stage, manifests)
     await stage.clock.sleep(max(0.0, story.until - stage.clock.monotonic()))
     if stage.running:
         await stage.stop()
 
 
+def _deeds(step: Step) -> Iterator[str]:
+    """What people do in a step, a line each; what happens to the cluster tells itself."""
+    if step.write is not None:
+        yield f"write {step.write['kind']}/{_name(step.write)}"
+    if step.remove is not None:
+        yield f"remove {step.remove}"
+    for node, value in (step.label or {}).items():
+        yield f"label {node} {value}" if value is not None else f"unlabel {node}"
+    for name in step.text or {}:
+        yield f"write {name}"
+    if step.stop or step.restart:
+        yield "kill drover"
+    if step.start or step.restart:
+        yield "start drover"
+
+
 async def _step(step: Step, stage: Stage, manifests: Path) -> None:
     if step.do is not None:
+        stage.world.advance(stage.clock.wall())  # it catches up only when it is asked
         faults.apply(stage.world, step.do, **step.with_)
     if step.stop or step.restart:
         await stage.stop()
@@ -132,7 +157,8 @@ def _edit(step: Step, manifests: Path) -> bool:
     if step.write is not None:
         _write(manifests, step.write)
     if step.remove is not None:
-        (manifests / _file_name(*step.remove.split("/"))).unlink()
+        for path in list(manifests.glob(_file_name(*step.remove.split("/")))):
+            path.unlink()
     for node, value in (step.label or {}).items():
         label(manifests, node, value)
     for name, text in (step.text or {}).items():
@@ -163,12 +189,16 @@ def _with_token(file: ClusterFile) -> ClusterFile:
 
 
 def _write(manifests: Path, document: Mapping[str, object]) -> None:
-    metadata = document["metadata"]
-    assert isinstance(metadata, dict)
-    name = _file_name(str(document["kind"]), str(metadata["name"]))
+    name = _file_name(str(document["kind"]), _name(document))
     # JSON is YAML, and needs no second writer.
     text = json.dumps({"apiVersion": API_VERSION, **document}, indent=1)
     (manifests / name).write_text(text + "\n", encoding="utf-8")
+
+
+def _name(document: Mapping[str, object]) -> str:
+    metadata = document["metadata"]
+    assert isinstance(metadata, dict)
+    return str(metadata["name"])
 
 
 def _file_name(kind: str, name: str) -> str:
@@ -182,17 +212,35 @@ class _Teller:
         self._lines: list[tuple[float, str]] = []
         self.clock: Callable[[], float] = lambda: 0.0
         self._plan = ""
+        self._words: dict[Vmid, str] = {}
 
     def hear(self, view: ClusterView, statuses: Statuses, happened: Sequence[Event]) -> None:  # noqa: ARG002 - a Listener
         if view.plan is not None and (said := _plan_line(view.plan)) != self._plan:
             self._plan = said
             self._say("plan", said)
+            self._explain(view.plan)
         for event in happened:
             self._say("drover", f"{event.about} {event.reason}: {event.message}")
 
     def world(self, entry: Entry) -> None:
+        facts = entry.facts
+        if entry.kind in _DETAILS or facts.get("type") in _OWN_STEPS:
+            return
+        told = Entry(entry.at, entry.kind, {key: fact for key, fact in facts.items() if key != "upid"})
         # The simulator catches up when it is asked: what happened in between has its own time.
-        self._lines.append((entry.at - EPOCH, f"pve    {entry}"))
+        self._lines.append((entry.at - EPOCH, f"pve    {told}"))
+
+    def _explain(self, plan: Plan) -> None:
+        """The sentence about every guest of which the plan says something new."""
+        words: list[Waiting | Blocked] = [*plan.waiting, *plan.blocked]
+        for word in sorted(words, key=lambda word: word.vmid):
+            if self._words.get(word.vmid) != word.why:
+                self._say("why", word.message)
+        self._words = {word.vmid: word.why for word in words}
+
+    def people(self, deed: str) -> None:
+        """Tell what somebody does."""
+        self._say("people", deed)
 
     @property
     def log(self) -> str:

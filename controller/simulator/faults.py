@@ -414,3 +414,21 @@ def guest_dirty(world: World, *, guest: int, dirty: int, working: int | None = N
     found.dirty = float(dirty)
     if working is not None:
         found.working = float(working)
+
+
+@_fault
+def admin_maintain(world: World, *, node: str, on: bool = True) -> None:
+    """Put a node into PVE HA's maintenance, or end it: `ha-manager crm-command node-maintenance`."""
+    world.ha.maintain(world.nodes[node].name, on=on)
+
+
+@_fault
+def admin_grant(world: World, *, user: str, role: str, path: str = "/") -> None:
+    """Grant a user a role: `pveum acl modify`."""
+    world.access.grant(path, "user", user, role)
+
+
+@_fault
+def admin_revoke(world: World, *, user: str, role: str, path: str = "/") -> None:
+    """Take it away: `pveum acl delete`."""
+    world.access.revoke(path, "user", user, role)
