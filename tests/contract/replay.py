@@ -27,7 +27,7 @@ WATCH, RECOVERY = 75.0, 240.0
 WATCHED = re.compile(
     r"(added|migrating|stopping|starting|node-affinity-moves|positive-moves|maint-(enable|disable)|disable|arm|disarm)-status"
     r"|ha-recovery-.*|(positive|negative)-(after|status)|strict-after-.*|after-migrate-against-affinity|maint-after.*"
-    r"|node-list-(state-change|after-run|failed-job)|.*-after-scheduler-removed|before-ha-status|running-log|started-manager-status|returned-.*|back-.*|offline-.*"
+    r"|node-list-(state-change|after-run|failed-job)|.*-after-scheduler-removed|before-ha-status|running-log|started-manager-status|started-cluster-resources|after-recovery-resources|slow-cluster-tasks|returned-.*|back-.*|offline-.*"
 )
 """Calls that the recorder repeated until something had changed, or made after waiting for it; so does the replay, that long."""
 EXCEPTIONS: dict[str, str] = (

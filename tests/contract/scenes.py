@@ -28,6 +28,8 @@ access:
   tokens:
     root@pam!test: {secret: test-secret, privsep: false}
 """
+PHASES = {"pve1": 4.0, "pve2": 1.0, "pve3": 7.0}
+"""When each node broadcasts its numbers, so that the replay does not depend on the simulator's dice."""
 CLUSTER = """
 name: simcluster
 version: "9.2"
@@ -53,7 +55,8 @@ def stage(text: str) -> Stage:
     file: ClusterFile = load(text)
     world = World(file)
     world.access.users["root@pam"].password = "root@pam password"
-    for name in world.nodes:
+    for name, node in world.nodes.items():
+        node.phase = PHASES[name]
         history(world, name, "clusterjoin", "root@pam")
         history(world, name, "qmcreate", "root@pam!test")
     world.advance(world.now + 20)
