@@ -206,7 +206,8 @@ def build_config(vmid: int, file: GuestFile, volids: dict[str, str], start: floa
     config = _container(vmid, file) if file.type == "lxc" else _machine(vmid, file, start)
     for key, disk in file.disks.items():
         options = f",{disk.options}" if disk.options else ""
-        config[key] = f"{volids[key]}{options},size={config_size(disk.size)}"
+        size = "" if UNUSED_KEY.fullmatch(key) else f",size={config_size(disk.size)}"
+        config[key] = f"{volids[key]}{options}{size}"
     if file.tags:
         config["tags"] = ";".join(sorted({tag.lower() for tag in file.tags}))
     if file.template:
@@ -219,7 +220,7 @@ def build_config(vmid: int, file: GuestFile, volids: dict[str, str], start: floa
 def _container(vmid: int, file: GuestFile) -> dict[str, Any]:
     config: dict[str, Any] = {"hostname": file.name or f"CT{vmid}", "arch": "amd64", "ostype": "debian", "swap": 512}
     config |= {"memory": file.memory // MIB, "cores": file.cores}
-    for key, text in (file.nets or {"net0": "bridge=vmbr0,ip=dhcp"}).items():
+    for key, text in ({"net0": "bridge=vmbr0,ip=dhcp"} if file.nets is None else file.nets).items():
         config[key] = f"name=eth{key.removeprefix('net')},{text},hwaddr={_mac(vmid)},type=veth"
     return config
 
@@ -237,7 +238,7 @@ def _machine(vmid: int, file: GuestFile, start: float) -> dict[str, Any]:
         config["cpu"] = file.cpu
     if file.iso is not None:
         config["ide2"] = f"{file.iso},media=cdrom"
-    for key, text in (file.nets or {"net0": "virtio,bridge=vmbr0"}).items():
+    for key, text in ({"net0": "virtio,bridge=vmbr0"} if file.nets is None else file.nets).items():
         model, _, rest = text.partition(",")
         config[key] = text if "=" in model else f"{model}={_mac(vmid)},{rest}"
     return config

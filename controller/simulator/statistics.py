@@ -25,8 +25,8 @@ class Dump:
     storages: dict[tuple[str, str], tuple[int, int]]
 
 
-def last_broadcast(world: World, viewer: str, name: str) -> float | None:
-    """Return when `viewer` last heard of a node's numbers, None when that is too long ago."""
+def last_heard(world: World, viewer: str, name: str) -> float:
+    """Return when a node's last broadcast reached `viewer`."""
     node = world.nodes[name]
     if not node.powered:
         tick = node.tick_before(node.down_at)
@@ -36,15 +36,22 @@ def last_broadcast(world: World, viewer: str, name: str) -> float | None:
         tick = node.tick_before(world.now)
         if node.down_at > float("-inf") and tick < node.booted_at + WARM_UP:
             tick = node.tick_before(node.down_at)
+    return tick
+
+
+def last_broadcast(world: World, viewer: str, name: str) -> float | None:
+    """Return when `viewer` last heard of a node's numbers, None when that is too long ago."""
+    tick = last_heard(world, viewer, name)
     return tick if world.now - tick <= EXPIRY else None
 
 
 def dump(world: World, viewer: str) -> Dump:
-    """Return the dump of a node, a fresh one when the last is older than two seconds."""
-    dumps: dict[str, Dump] = world.derived.setdefault("dumps", {})
-    held = dumps.get(viewer)
+    """Return the dump of a node, a fresh one when the last is older than two seconds; one for each side of a partition."""
+    dumps: dict[int, Dump] = world.derived.setdefault("dumps", {})
+    side = world.nodes[viewer].group
+    held = dumps.get(side)
     if held is None or not 0 <= world.now - held.built < DUMP_LIFE:
-        held = dumps[viewer] = _build(world, viewer)
+        held = dumps[side] = _build(world, viewer)
     return held
 
 

@@ -180,6 +180,17 @@ def test_lists_of_tasks_differ_as_pves_do() -> None:
     assert {row["status"] for row in lab.get("/cluster/tasks")} == {"OK"}
 
 
+def test_tasks_of_a_node_that_is_cut_off_stay_as_they_were_last_heard_of() -> None:
+    lab = Lab()
+    task = lab.migrate(101, "pve3", online=1)
+    lab.go(11)
+    faults.apply(lab.world, "node-crash", node="pve1")
+    lab.go(60)
+    (row,) = [row for row in lab.get("/cluster/tasks", node="pve2") if row["type"] == "qmigrate"]
+    assert (row["upid"], "status" in row) == (task.upid, False)
+    assert lab.ask("GET", f"/nodes/pve1/tasks/{task.upid}/status", node="pve2").status == 595
+
+
 def test_upids_rise_and_are_well_formed() -> None:
     lab = Lab()
     tasks = [lab.task(lab.post("/nodes/pve1/qemu/100/status/start")) for _ in range(3)]

@@ -12,6 +12,7 @@ from controller.simulator.api import REASONS, ApiError
 from controller.simulator.nodes import PCI_DEVICES, TICK
 from controller.simulator.preconditions import properties
 from controller.simulator.routes.registry import Call, route
+from controller.simulator.statistics import last_heard
 from controller.simulator.tasks import BROADCAST, Task, row
 
 LOCK_WAIT = 10.0
@@ -145,11 +146,14 @@ def cluster_tasks(call: Call) -> list[dict[str, Any]]:
     world = call.world
     everything = call.allowed("/", "Sys.Audit")
     rows: list[dict[str, Any]] = []
-    for name, node in world.nodes.items():
-        heard = node.tick_before(world.now) if world.online(call.viewer.name, name) else node.tick_before(node.down_at)
+    for name in world.nodes:
+        heard = last_heard(world, call.viewer.name, name)
+        silent = heard < world.now - TICK
         finished = 0
         for task in reversed(world.tasks.of_node.get(name, ())):
             if task.vanished or not (everything or task.owner()["user"] == call.auth.full):
+                continue
+            if silent and task.starttime > heard:
                 continue
             over = task.endtime is not None and task.endtime <= heard
             finished += over

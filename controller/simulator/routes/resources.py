@@ -47,8 +47,8 @@ def resources(call: Call) -> list[dict[str, Any]]:
 
 def _guests(call: Call, dump: Dump) -> list[dict[str, Any]]:
     world = call.world
-    lists: dict[tuple[str, str], _Cached] = world.derived.setdefault("resources", {})
-    slot = (call.viewer.name, call.auth.full)
+    lists: dict[tuple[int, str], _Cached] = world.derived.setdefault("resources", {})
+    slot = (call.viewer.group, call.auth.full)
     key = (world.revision, world.access.revision, statistics.ha_state(world))
     held = lists.get(slot)
     if held is not None and held.dump is dump and held.key == key:
