@@ -30,5 +30,5 @@ def test_every_recorded_call_is_compared(verdicts: list[Verdict]) -> None:
 
 def test_what_is_said_to_differ_does_differ(verdicts: list[Verdict]) -> None:
     different = {verdict.call.id for verdict in verdicts if not verdict.equal}
-    assert set(EXCEPTIONS) <= different
+    assert {call for call, reason in EXCEPTIONS.items() if not reason.startswith("by chance")} <= different
     assert all(len(reason) > 10 for reason in EXCEPTIONS.values())

@@ -51,6 +51,11 @@ class Scene:
         return [task for task in self.world.tasks.by_upid.values() if task.type == kind]
 
 
+def data(answer: Response) -> Any:
+    assert answer.body is not None
+    return answer.body["data"]
+
+
 @pytest.fixture
 def scene() -> Scene:
     return Scene()
@@ -59,7 +64,7 @@ def scene() -> Scene:
 def test_without_resources_nothing_is_managed_and_nothing_runs() -> None:
     scene = Scene(CLUSTER.replace(", ha: {state: started}", ""))
     assert not scene.world.ha.ever_active
-    rows = scene.ask("GET", "/cluster/ha/status/current").body["data"]  # type: ignore[index]
+    rows = data(scene.ask("GET", "/cluster/ha/status/current"))
     assert [row["type"] for row in rows] == ["quorum", "fencing"]
 
 
@@ -118,7 +123,7 @@ def test_a_negative_rule_parts_two_guests_and_refuses_their_meeting(scene: Scene
     scene.until("all(service.running for service in ha.services.values())")
     mine, other = scene.world.guests[100].node, scene.world.guests[101].node
     answer = scene.ask("POST", "/cluster/ha/resources/vm:100/migrate", node=other)
-    assert answer.body["data"]["blocking-resources"] == [{"sid": "vm:101", "cause": "resource-affinity"}]  # type: ignore[index]
+    assert data(answer)["blocking-resources"] == [{"sid": "vm:101", "cause": "resource-affinity"}]
     scene.pass_time(60)
     assert scene.world.guests[100].node == mine
     scene.ask("POST", f"/nodes/{mine}/qemu/100/migrate", target=other, online="1")
@@ -130,14 +135,14 @@ def test_a_positive_rule_takes_the_partner_along(scene: Scene) -> None:
     params = {"rule": "pair", "type": "resource-affinity", "resources": "vm:100,vm:101", "affinity": "positive"}
     scene.ask("POST", "/cluster/ha/rules", **params)
     answer = scene.ask("POST", "/cluster/ha/resources/vm:100/migrate", node="pve3")
-    assert answer.body["data"]["comigrated-resources"] == ["vm:101"]  # type: ignore[index]
+    assert data(answer)["comigrated-resources"] == ["vm:101"]
     scene.until("guests[100].node == guests[101].node == 'pve3'")
 
 
 def test_maintenance_empties_a_node_and_its_guests_come_home(scene: Scene) -> None:
     scene.world.ha.maintain("pve1", on=True)
     scene.until("not any(guest.node == 'pve1' for guest in guests.values())")
-    nodes = {row["node"]: row["hastate"] for row in scene.ask("GET", "/cluster/resources", type="node").body["data"]}  # type: ignore[index]
+    nodes = {row["node"]: row["hastate"] for row in data(scene.ask("GET", "/cluster/resources", type="node"))}
     assert nodes == {"pve1": "maintenance", "pve2": "online", "pve3": "online"}
     scene.pass_time(60)
     scene.world.ha.maintain("pve1", on=False)
@@ -218,7 +223,7 @@ def test_groups_of_8_4_prefer_and_restrict() -> None:
     )
     scene.until("guests[100].node == guests[101].node == 'pve2'")
     assert scene.ask("GET", "/cluster/ha/rules").status == 501
-    assert [row["group"] for row in scene.ask("GET", "/cluster/ha/groups").body["data"]] == ["g"]  # type: ignore[index]
+    assert [row["group"] for row in data(scene.ask("GET", "/cluster/ha/groups"))] == ["g"]
     faults.apply(scene.world, "node-crash", node="pve2")
     scene.until("guests[100].node == 'pve3' and guests[100].running", 400)
 
