@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from controller.model.facts import Facts
 from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName, Upid, Vmid
 
 
@@ -46,6 +47,16 @@ class HaNodeState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Cpu:
+    """A node's processor as its `/proc/cpuinfo` names it; flags by Linux' names."""
+
+    model: str
+    vendor: str
+    family: str
+    flags: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """One member of the cluster. Bytes; `None` where PVE says nothing."""
 
@@ -58,6 +69,7 @@ class Node:
     cpu_fraction: float | None = None
     uptime_seconds: int | None = None
     version: tuple[int, ...] = ()
+    cpu: Cpu | None = None  # told by the node's own status alone
 
     @property
     def usable(self) -> bool:
@@ -82,6 +94,10 @@ class Guest:
     tags: frozenset[str] = frozenset()
     pool: str = ""
     ha_state: str = ""  # "" = not managed by HA
+    machine: str = (
+        ""  # the version of QEMU's machine that runs, as `pc-q35-9.2+pve1`: told by the guest's own status alone
+    )
+    qemu: tuple[int, ...] = ()  # of the process that runs
 
     @property
     def vmid(self) -> Vmid:
@@ -113,6 +129,14 @@ class Storage:
     content: frozenset[str] = frozenset()  # images, rootdir, iso, ...
     total_bytes: int | None = None
     used_bytes: int | None = None
+    type: str = ""  # dir, zfspool, rbd, ...
+
+    @property
+    def free_bytes(self) -> int | None:
+        """What is left, as last broadcast."""
+        if self.total_bytes is None or self.used_bytes is None:
+            return None
+        return max(0, self.total_bytes - self.used_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +238,7 @@ class LocalDisk:
     cdrom: bool
     cloudinit: bool
     attached: bool
+    in_snapshot: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,3 +269,5 @@ class Fresh:
     preconditions: Preconditions | None
     config: GuestConfig | None
     jobs: tuple[ReplicationJob, ...] = ()
+    storages: tuple[Storage, ...] | None = None
+    facts: Facts = field(default_factory=Facts)  # not read when the guest is not there

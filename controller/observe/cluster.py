@@ -15,6 +15,7 @@ from typing import Final, Protocol, TypeVar
 
 from controller.clock import Clock
 from controller.model.errors import DroverError, Stale
+from controller.model.facts import Setup
 from controller.model.ids import ClusterName, GuestIdentity, NodeName, Vmid
 from controller.model.observed import (
     Fresh,
@@ -30,6 +31,7 @@ from controller.model.observed import (
 from controller.model.reasons import Why
 from controller.observe import selfcheck
 from controller.observe.configs import ConfigCache
+from controller.observe.facts import FactReader, Subject
 from controller.observe.freshness import Freshness, Part
 from controller.observe.nodes import merged_nodes, with_numbers
 from controller.pve.client import PveClient
@@ -82,6 +84,7 @@ class Observer:
         self._jobs: tuple[ReplicationJob, ...] = ()
         self._missing: tuple[selfcheck.Missing, ...] = ()
         self._rights_at = 0.0
+        self._facts = FactReader(client, clock)
 
     @property
     def missing(self) -> tuple[selfcheck.Missing, ...]:
@@ -130,13 +133,13 @@ class Observer:
             return_exceptions=True,
         )
         membership, nodes, jobs = _value(cluster)
-        present, config, verdict = _value(guest)
+        present, config, setup, verdict = _value(guest)
         target = nodes.get(move.target)
         if isinstance(told, Node):
             target = None if target is None else with_numbers(target, told)
         elif not isinstance(told, DroverError) or (target is not None and target.state is NodeState.ONLINE):
             raise told  # a silent target that is not online anyway needs no more proof
-        return Fresh(
+        fresh = Fresh(
             at=at,
             quorate=membership.quorate,
             guest=present,
@@ -146,6 +149,11 @@ class Observer:
             config=config,
             jobs=tuple(job for job in jobs if job.vmid == move.identity.vmid),
         )
+        if present is None or config is None or setup is None or target is None:
+            return fresh
+        found = await self._facts.read(Subject(present, config, setup, move.source, target, bool(fresh.jobs)))
+        source = None if fresh.source is None else replace(fresh.source, cpu=found.cpu)
+        return replace(fresh, source=source, storages=found.storages, facts=found.facts)
 
     async def _cluster_now(self) -> tuple[ClusterStatus, Mapping[NodeName, Node], tuple[ReplicationJob, ...]]:
         status, rows, ha, jobs = await asyncio.gather(
@@ -160,22 +168,24 @@ class Observer:
 
     async def _guest_now(
         self, move: Wanted, at: float
-    ) -> tuple[Guest | None, GuestConfig | None, Preconditions | None]:
+    ) -> tuple[Guest | None, GuestConfig | None, Setup | None, Preconditions | None]:
         """The guest with who it is; its pool, which its own status does not tell, is that of the last look."""
         who, source, client = move.identity, move.source, self._client
         status, read, verdict = await asyncio.gather(
             _unless_gone(partial(client.guest_status, source, who.kind, who.vmid)),
-            _unless_gone(partial(client.guest_config, source, who.kind, who.vmid, read_at=at)),
+            _unless_gone(partial(client.guest_setup, source, who.kind, who.vmid, read_at=at)),
             _unless_refused(partial(client.preconditions, source, who.kind, who.vmid)),
             return_exceptions=True,
         )
-        guest, config = _value(status), _value(read)
-        if guest is None or config is None:
-            return None, None, None
+        guest, told = _value(status), _value(read)
+        if guest is None or told is None:
+            return None, None, None, None
+        config, setup = told
         last = self._guests.get(who.vmid)
         return (
             replace(guest, identity=config.identity, pool=last.pool if last is not None else ""),
             config,
+            setup,
             _value(verdict),
         )
 

@@ -60,4 +60,5 @@ def with_numbers(node: Node, told: Node) -> Node:
         cpu_fraction=told.cpu_fraction,
         uptime_seconds=told.uptime_seconds,
         version=told.version,
+        cpu=told.cpu,
     )

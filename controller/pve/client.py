@@ -8,12 +8,14 @@ from typing import Final, TypeVar
 from urllib.parse import quote
 
 from controller.model.errors import Ambiguous, Rejected, Retry
+from controller.model.facts import HaRule, JobState, Setup
 from controller.model.ids import GuestKind, NodeName, Upid, Vmid
 from controller.model.observed import Guest, GuestConfig, Node, Preconditions, ReplicationJob, Task
 from controller.model.plan import MoveOptions
 from controller.model.reasons import Why
-from controller.pve import decode, decode_guest, tasklog
+from controller.pve import decode, decode_facts, decode_guest, tasklog
 from controller.pve.decode import ClusterOptions, ClusterStatus, HaStatus, NodeTime, Resources
+from controller.pve.decode_facts import HaResource
 from controller.pve.errors import translate
 from controller.pve.transport import HttpFailure, Json, Param, Params, Transport
 from controller.pve.upid import UpidError, parse
@@ -65,6 +67,31 @@ class PveClient:
         """The caller's effective rights: path -> privilege -> whether it holds below the path too."""
         return await self._read("/access/permissions", decode.permissions)
 
+    async def rights(self, vmid: Vmid) -> frozenset[str]:
+        """The caller's privileges on one guest, whatever ACL they come from."""
+        path = f"/vms/{vmid}"
+        found = await self._read("/access/permissions", decode.permissions, {"path": path})
+        return frozenset(name for name in found.get(path, {}))
+
+    async def cpu_flags(self) -> Mapping[str, frozenset[NodeName]]:
+        """QEMU's name of a CPU flag -> the nodes whose KVM supports it; since 9.2. Needs Sys.Audit on /nodes."""
+        return await self._read("/cluster/qemu/cpu-flags", decode_facts.cpu_flags)
+
+    async def ha_resource(self, kind: GuestKind, vmid: Vmid) -> HaResource:
+        """How PVE HA was told to look after the guest. Raises when it does not. Needs Sys.Audit on /."""
+        return await self._read(f"/cluster/ha/resources/{_sid(kind, vmid)}", decode_facts.ha_resource)
+
+    async def ha_rules(self, kind: GuestKind, vmid: Vmid) -> tuple[HaRule, ...]:
+        """Rules in force that name the guest, since 9.0. Needs Sys.Audit on /."""
+        sid = _sid(kind, vmid)
+        return await self._read(
+            "/cluster/ha/rules", lambda answer: decode_facts.ha_rules(answer, sid), {"resource": sid}
+        )
+
+    async def ha_group(self, name: str) -> tuple[HaRule, bool]:
+        """A group of PVE 8 as a rule, and whether it has failback. Needs Sys.Audit on /."""
+        return await self._read(f"/cluster/ha/groups/{_quoted(name)}", decode_facts.ha_group)
+
     async def options(self) -> ClusterOptions:
         """Datacenter settings about migrations. Without Sys.Audit on / PVE leaves them out."""
         return await self._read("/cluster/options", decode.options)
@@ -83,7 +110,39 @@ class PveClient:
         """Memory and CPU of the node right now, by its own word. Says nothing about HA."""
         return await self._read(f"/nodes/{_quoted(node)}/status", lambda answer: decode.node_status(answer, node))
 
+    async def machines(self, node: NodeName) -> frozenset[str]:
+        """Versions of QEMU's machines that `node` can run, such as `pc-q35-9.2+pve1`."""
+        return await self._read(f"/nodes/{_quoted(node)}/capabilities/qemu/machines", decode_facts.machines)
+
+    async def networks(self, node: NodeName) -> frozenset[str]:
+        """Bridges and VNets of `node`, without those that the token may not see (SDN.Audit)."""
+        path = f"/nodes/{_quoted(node)}/network"
+        return await self._read(path, decode_facts.networks, {"type": "include_sdn"})
+
     # Guests
+
+    async def job_states(self, node: NodeName, vmid: Vmid) -> tuple[JobState, ...]:
+        """Replication jobs of a guest that is on `node`. PVE takes the cluster's lock for this: not for every second."""
+        path = f"/nodes/{_quoted(node)}/replication"
+        return await self._read(path, decode_facts.job_states, {"guest": vmid})
+
+    async def pending(self, node: NodeName, kind: GuestKind, vmid: Vmid) -> Mapping[str, str]:
+        """Changes of the config that wait for a cold start: key -> new value, "" = removed."""
+        return await self._read(f"{_guest(node, kind, vmid)}/pending", decode_facts.pending)
+
+    async def guest_setup(
+        self, node: NodeName, kind: GuestKind, vmid: Vmid, *, read_at: float
+    ) -> tuple[GuestConfig, Setup]:
+        """As `guest_config`, with all that matters right before a move, in one call."""
+        path = f"{_guest(node, kind, vmid)}/config"
+        return await self._read(
+            path,
+            lambda answer: (
+                decode_guest.guest_config(answer, kind, vmid, read_at=read_at),
+                decode_facts.setup(answer, kind),
+            ),
+            {"current": True},
+        )
 
     async def guest_status(self, node: NodeName, kind: GuestKind, vmid: Vmid) -> Guest:
         """The guest right now. Raises Stale(GUEST_MOVED) when its config is not on `node`."""
@@ -201,6 +260,10 @@ def _quoted(segment: str) -> str:
 
 def _guest(node: NodeName, kind: GuestKind, vmid: Vmid) -> str:
     return f"/nodes/{_quoted(node)}/{kind.value}/{vmid}"
+
+
+def _sid(kind: GuestKind, vmid: Vmid) -> str:
+    return f"{'ct' if kind is GuestKind.LXC else 'vm'}:{vmid}"
 
 
 def _task(upid: Upid) -> str:

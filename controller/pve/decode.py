@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from controller.model.ids import GuestIdentity, GuestKind, NodeName
-from controller.model.observed import Guest, HaNodeState, Node, NodeState, ReplicationJob, Storage, Task
+from controller.model.observed import Cpu, Guest, HaNodeState, Node, NodeState, ReplicationJob, Storage, Task
 from controller.pve.transport import Json
 from controller.pve.upid import UpidError, parse
 from controller.pve.values import (
@@ -178,7 +178,15 @@ def node_status(answer: Json, name: NodeName) -> Node:
         cpu_fraction=real(row.get("cpu")),
         uptime_seconds=amount(row.get("uptime")),
         version=version(text(row.get("pveversion")).partition("/")[2].partition("/")[0]),
+        cpu=_cpu(part(row, "cpuinfo")),
     )
+
+
+def _cpu(row: Row) -> Cpu | None:
+    model, flags = text(row.get("model")), words(row.get("flags"))
+    if not model or not flags:
+        return None
+    return Cpu(model, text(row.get("vendor")), text(row.get("family")), flags)
 
 
 def _storage_row(row: Row) -> Storage | None:
@@ -193,6 +201,7 @@ def _storage_row(row: Row) -> Storage | None:
         content=words(row.get("content")),
         total_bytes=amount(row.get("maxdisk")),
         used_bytes=amount(row.get("disk")),
+        type=sys.intern(text(row.get("plugintype"))),
     )
 
 

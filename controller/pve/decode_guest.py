@@ -10,6 +10,7 @@ from typing import Final
 
 from controller.model.ids import GuestIdentity, GuestKind, NodeName, Vmid
 from controller.model.observed import Disk, Guest, GuestConfig, LocalDisk, Preconditions
+from controller.pve.decode import version
 from controller.pve.transport import Json
 from controller.pve.values import Row, amount, flag, part, power, record, text, texts, words
 
@@ -40,6 +41,8 @@ def guest_status(answer: Json, node: NodeName, kind: GuestKind, vmid: Vmid) -> G
         lock=text(row.get("lock")),
         tags=words(row.get("tags")),
         ha_state=(text(ha.get("state")) or "started") if flag(ha.get("managed")) else "",
+        machine=text(row.get("running-machine")),
+        qemu=version(text(row.get("running-qemu"))),
     )
 
 
@@ -55,7 +58,7 @@ def guest_config(answer: Json, kind: GuestKind, vmid: Vmid, *, read_at: float) -
     )
 
 
-def _properties(value: Json) -> dict[str, str]:
+def properties(value: Json) -> dict[str, str]:
     """A property string: `virtio=BC:24:11:00:00:01,bridge=vmbr0`; a part without a key comes under ""."""
     parts = (part.partition("=") for part in text(value).split(","))
     return {key if equals else "": rest if equals else key for key, equals, rest in parts}
@@ -64,13 +67,13 @@ def _properties(value: Json) -> dict[str, str]:
 def _born(row: Row, kind: GuestKind) -> str:
     """`ctime:<epoch>` for VMs since 7.1; older ones and containers by a print of what neither moving nor editing changes."""
     if kind is GuestKind.QEMU:
-        ctime = _properties(row.get("meta")).get("ctime", "")
+        ctime = properties(row.get("meta")).get("ctime", "")
         if ctime:
             return f"ctime:{ctime}"
-        uuid = _properties(row.get("smbios1")).get("uuid", "")
+        uuid = properties(row.get("smbios1")).get("uuid", "")
         return _print(uuid) if uuid else ""
     nets = sorted((int(found[1]), key) for key in row if (found := _NET_KEY.fullmatch(key)) and len(found[1]) < 5)
-    address = _properties(row.get(nets[0][1])).get("hwaddr", "") if nets else ""
+    address = properties(row.get(nets[0][1])).get("hwaddr", "") if nets else ""
     return _print(text(row.get("arch")), text(row.get("ostype")), text(row.get("unprivileged")), address.upper())
 
 
@@ -88,16 +91,16 @@ def _vcpus(row: Row, kind: GuestKind) -> int | None:
 
 def _disk(key: str, value: str) -> Disk:
     """`local-zfs:vm-100-disk-0,size=32G,replicate=0`; of a drive the first part may also be written `file=...`."""
-    properties = _properties(value)
-    volume = properties.get("") or properties.get("file") or properties.get("volume", "")
+    parts = properties(value)
+    volume = parts.get("") or parts.get("file") or parts.get("volume", "")
     storage, colon, name = volume.partition(":")
     return Disk(
         key=key,
         volume=volume,
         storage=storage if colon and not volume.startswith("/") else "",
-        size_bytes=_size(properties.get("size", "")),
-        cdrom=properties.get("media") == "cdrom" and "-cloudinit" not in name,
-        replicate=properties.get("replicate", "1") != "0",
+        size_bytes=_size(parts.get("size", "")),
+        cdrom=parts.get("media") == "cdrom" and "-cloudinit" not in name,
+        replicate=parts.get("replicate", "1") != "0",
     )
 
 
@@ -147,4 +150,5 @@ def _local_disk(row: Row) -> LocalDisk:
         cdrom=flag(row.get("cdrom")),
         cloudinit=flag(row.get("is_cloudinit")),
         attached=flag(row.get("is_attached")),
+        in_snapshot=bool(part(row, "referenced_in_snapshot")),
     )

@@ -1,0 +1,150 @@
+"""From PVE's JSON to the facts of one move: hardware, HA rules, networks, replication jobs, pending changes.
+
+Used by `pve.client` alone.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from controller.model.facts import HaRule, JobState, Nic, Setup
+from controller.model.ids import GuestKind, NodeName
+from controller.pve.decode_guest import properties
+from controller.pve.transport import Json
+from controller.pve.values import Row, amount, flag, integer, known, node_name, record, rows, text, texts, words
+
+_BRIDGES: Final = frozenset({"bridge", "OVSBridge", "vnet"})
+_PINS: Final = re.compile(r"affinity|hugepages|args|numa\d+")
+_MOUNT: Final = re.compile(r"mp\d+|dev\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class HaResource:
+    """An entry of PVE HA. group: of PVE 8, "" when there is none. failback: since 9.0 the resource's, before the group's."""
+
+    failback: bool
+    group: str
+
+
+def setup(answer: Json, kind: GuestKind) -> Setup:
+    """A guest's config (qemu-server: PVE/QemuServer.pm; pve-container: PVE/LXC/Config.pm)."""
+    row = record(answer)
+    nics = tuple(
+        Nic(key, properties(row[key]).get("bridge", "")) for key in sorted(row) if re.fullmatch(r"net\d+", key)
+    )
+    if kind is GuestKind.LXC:
+        return Setup(nics=nics, host_mounts=tuple(key for key in sorted(row) if _of_the_host(key, row)))
+    cpu = properties(row.get("cpu"))
+    flags = cpu.get("flags", "").split(";")
+    return Setup(
+        cpu=cpu.get("") or cpu.get("cputype", ""),
+        cpu_flags=frozenset(name.removeprefix("+") for name in flags if name.startswith("+")),
+        most_cpus=(amount(row.get("sockets")) or 1) * (amount(row.get("cores")) or 1),
+        nics=nics,
+        pins=MappingProxyType({key: text(row[key]) for key in sorted(row) if _PINS.fullmatch(key) and _pins(key, row)}),
+    )
+
+
+def _pins(key: str, row: Row) -> bool:
+    """A virtual NUMA node binds to the host only when it names the host's nodes."""
+    return not key.startswith("numa") or "hostnodes" in properties(row[key])
+
+
+def _of_the_host(key: str, row: Row) -> bool:
+    """A bind mount, a block device or a passed-through device; `shared=1` says that every node has the same."""
+    if not _MOUNT.fullmatch(key):
+        return False
+    parts = properties(row[key])
+    path = parts.get("") or parts.get("volume") or parts.get("path", "")
+    return path.startswith("/") and parts.get("shared") != "1"
+
+
+def machines(answer: Json) -> frozenset[str]:
+    """/nodes/{node}/capabilities/qemu/machines."""
+    return frozenset(name for row in rows(answer) if (name := text(row.get("id"))))
+
+
+def networks(answer: Json) -> frozenset[str]:
+    """/nodes/{node}/network?type=include_sdn: what a network device can be plugged into (pve-manager: PVE/API2/Network.pm)."""
+    return frozenset(text(row.get("iface")) for row in rows(answer) if text(row.get("type")) in _BRIDGES)
+
+
+def cpu_flags(answer: Json) -> Mapping[str, frozenset[NodeName]]:
+    """/cluster/qemu/cpu-flags; a row without `supported-on` says nothing."""
+    return MappingProxyType(
+        {
+            text(row.get("name")): frozenset(NodeName(node) for node in texts(row.get("supported-on")))
+            for row in rows(answer)
+            if "supported-on" in row
+        }
+    )
+
+
+def ha_resource(answer: Json) -> HaResource:
+    """/cluster/ha/resources/{sid}; what is absent is the default (pve-ha-manager: PVE/HA/Resources.pm)."""
+    row = record(answer)
+    return HaResource(failback=flag(row.get("failback", 1)), group=text(row.get("group")))
+
+
+def ha_rules(answer: Json, sid: str) -> tuple[HaRule, ...]:
+    """/cluster/ha/rules: those in force that bind `sid`; HA ignores rules with errors (pve-ha-manager: PVE/HA/Rules.pm).
+
+    What a negative affinity forbids is in PVE's own verdict.
+    """
+    return known(_ha_rule(row) for row in rows(answer) if sid in words(row.get("resources")))
+
+
+def _ha_rule(row: Row) -> HaRule | None:
+    if flag(row.get("disable")) or row.get("errors"):
+        return None
+    name = text(row.get("rule"))
+    if row.get("type") == "node-affinity":
+        return HaRule(name, nodes=_priorities(row.get("nodes")), strict=flag(row.get("strict")))
+    if row.get("affinity") == "positive":
+        return HaRule(name, together=tuple(sorted(words(row.get("resources")))))
+    return None
+
+
+def ha_group(answer: Json) -> tuple[HaRule, bool]:
+    """/cluster/ha/groups/{group} as a rule, and its failback (pve-ha-manager: PVE/HA/Groups.pm)."""
+    row = record(answer)
+    rule = HaRule(text(row.get("group")), nodes=_priorities(row.get("nodes")), strict=flag(row.get("restricted")))
+    return rule, not flag(row.get("nofailback"))
+
+
+def _priorities(value: Json) -> Mapping[NodeName, int]:
+    """`pve1:2,pve2`: without a number 0."""
+    pairs = (word.partition(":") for word in words(value))
+    return MappingProxyType({NodeName(node): integer(number) or 0 for node, _, number in pairs})
+
+
+def job_states(answer: Json) -> tuple[JobState, ...]:
+    """/nodes/{node}/replication; `pid` is there only while a job runs (pve-manager: PVE/API2/Replication.pm)."""
+    return known(_job_state(row) for row in rows(answer))
+
+
+def _job_state(row: Row) -> JobState | None:
+    name, target = text(row.get("id")), node_name(row.get("target"))
+    if not name or target is None:
+        return None
+    return JobState(
+        id=name,
+        target=target,
+        failures=amount(row.get("fail_count")) or 0,
+        error=text(row.get("error")),
+        running=row.get("pid") is not None,
+        last_sync=amount(row.get("last_sync")) or 0,
+    )
+
+
+def pending(answer: Json) -> Mapping[str, str]:
+    """/nodes/{node}/{kind}/{vmid}/pending: only what is going to change."""
+    changes = {}
+    for row in rows(answer):
+        if row.get("delete"):
+            changes[text(row.get("key"))] = ""
+        elif "pending" in row:
+            changes[text(row.get("key"))] = text(row.get("pending"))
+    return MappingProxyType(changes)
