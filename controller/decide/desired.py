@@ -13,7 +13,7 @@ from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.observed import HaNodeState, Observed
 from controller.model.plan import DrainMode
 from controller.model.reasons import Why
-from controller.specs import MigrationPolicy, NodeMaintenance, PlacementPolicy, PveCluster, PveNode, Specs
+from controller.specs import MigrationPolicy, NodeMaintenance, PlacementPolicy, PveCluster, PveNode, Specs, unheeded
 from controller.specs.migrationpolicy import Method
 from controller.specs.nodemaintenance import (
     AfterMaintenance,
@@ -63,7 +63,9 @@ def maintenances(cluster: PveCluster, specs: Specs, seen: Observed) -> Mapping[N
         by_ha = cluster.spec.maintenance.follow_ha_maintenance and node.ha is HaNodeState.MAINTENANCE
         if implied := _implied(name, written.get(name), cluster, by_ha=by_ha):
             found[name] = implied
-    explicit = [m for m in specs.maintenances.values() if m.spec.node_name in seen.nodes]
+    explicit = [
+        m for m in specs.maintenances.values() if m.spec.node_name in seen.nodes and not m.is_announced(seen.at)
+    ]
     # The strongest one of a node comes last and stays: evacuation over cordon, one that acts over one that is suspended.
     for maintenance in sorted(explicit, key=_strength, reverse=True):
         node_name = maintenance.spec.node_name
@@ -127,6 +129,7 @@ def _maintenance(
         override_must=how.override_must,
         returns=how.after_maintenance is AfterMaintenance.RETURN,
         reason=how.reason,
+        unheeded=unheeded(how),
     )
 
 
@@ -211,6 +214,7 @@ def _carriages(
             offline_only=spec.method is Method.OFFLINE,
             bandwidth_limit_mib_s=spec.bandwidth_limit_mibps,
             retry_limit=spec.retry.limit,
+            unheeded=unheeded(spec),
         )
         for vmid in matched[policy.ref]:
             won.setdefault(vmid, carriage)

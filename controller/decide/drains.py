@@ -48,7 +48,7 @@ def _evacuation(scene: Scene, board: Board, maintenance: Maintenance, hold: str)
     moving = _moving(scene, node, remaining)
     arriving = _arriving(scene, node)
     drained = not (remaining or moving or arriving)
-    why = Why.SUSPENDED if maintenance.suspended else Why.TOO_MANY_UNAVAILABLE if hold else None
+    why = _hold(maintenance, hold)
     return Drain(
         ref=maintenance.ref,
         node=node,
@@ -63,6 +63,14 @@ def _evacuation(scene: Scene, board: Board, maintenance: Maintenance, hold: str)
         hold=None if drained else why,
         message=hold if hold and not drained else _sentence(node, remaining, moving, arriving, len(stuck)),
     )
+
+
+def _hold(maintenance: Maintenance, hold: str) -> Why | None:
+    if maintenance.suspended:
+        return Why.SUSPENDED
+    if maintenance.unheeded:
+        return Why.NOT_YET_ACTED_UPON
+    return Why.TOO_MANY_UNAVAILABLE if hold else None
 
 
 def _moving(scene: Scene, node: NodeName, remaining: tuple[Vmid, ...]) -> tuple[Vmid, ...]:

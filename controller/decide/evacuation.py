@@ -5,7 +5,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from controller.decide.draft import Board, Draft
-from controller.decide.explain import no_target
+from controller.decide.explain import no_target, not_heeded
 from controller.decide.gate import blocked, gate, options
 from controller.decide.placement import Intent, open_nodes
 from controller.decide.scene import Scene
@@ -85,6 +85,10 @@ def _intent(
         board.say(blocked(guest, Why.UNMANAGED, f"{guest} runs on {guest.node} and is not managed by Drover", ref))
     elif maintenance.suspended:
         board.say(blocked(guest, Why.SUSPENDED, f"{guest} stays because {ref} is suspended", ref))
+    elif maintenance.unheeded:
+        board.say(
+            blocked(guest, Why.NOT_YET_ACTED_UPON, f"{guest} stays: {not_heeded(ref, maintenance.unheeded)}", ref)
+        )
     elif guest.node in holds:
         board.say(Waiting(guest.vmid, Why.TOO_MANY_UNAVAILABLE, holds[guest.node], ref))
     elif word := gate(scene, guest, ref, Lane.DRAIN, restart_containers=maintenance.restart_containers):

@@ -3,12 +3,12 @@
 Called by all planners and, for the line to type, by `cli`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from controller.decide.capacity import MIB
 from controller.decide.scene import Scene
 from controller.decide.stage import Stage
-from controller.model.ids import GuestKind, NodeName, Vmid
+from controller.model.ids import GuestKind, NodeName, ObjectRef, Vmid
 from controller.model.observed import Guest
 from controller.model.plan import Move
 
@@ -99,3 +99,9 @@ def command_line(move: Move) -> str:
     online = " --online" if options.online else ""
     disks = " --with-local-disks" if options.with_local_disks else ""
     return f"qm migrate {move.vmid} {move.target}{online}{disks}{limit}"
+
+
+def not_heeded(ref: ObjectRef, fields: Sequence[str]) -> str:
+    """Why an object that restricts in a way that this version can't honour starts nothing."""
+    names = ", ".join(field.lstrip(".") for field in fields)
+    return f"{ref} restricts by {names}, which this version does not act upon yet"

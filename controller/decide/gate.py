@@ -2,7 +2,9 @@
 
 from datetime import UTC, datetime
 
+from controller.decide.explain import not_heeded
 from controller.decide.scene import Scene
+from controller.model.desired import Carriage
 from controller.model.ids import GuestKind, ObjectRef
 from controller.model.observed import Guest, HaNodeState, NodeState, Power
 from controller.model.plan import Blocked, Lane, MoveOptions, Waiting
@@ -22,6 +24,7 @@ def gate(
         or _memory_of_failures(scene, guest, cause)
         or _ha(scene, guest, cause, lane)
         or _lock(guest, cause)
+        or _unheeded(scene, guest, cause)
         or _method(scene, guest, cause, restart_containers=restart_containers)
         or _size(scene, guest, cause)
     )
@@ -92,11 +95,23 @@ def _lock(guest: Guest, cause: ObjectRef) -> Waiting | None:
     return Waiting(guest.vmid, Why.GUEST_LOCKED, f"{guest} is locked ({guest.lock})", cause)
 
 
+def _policy(carriage: Carriage) -> ObjectRef:
+    return ObjectRef("MigrationPolicy", carriage.policy)
+
+
+def _unheeded(scene: Scene, guest: Guest, cause: ObjectRef) -> Blocked | None:
+    carriage = scene.wanted.carriage(guest.vmid)
+    if not carriage.unheeded:
+        return None
+    text = f"{guest} stays: {not_heeded(_policy(carriage), carriage.unheeded)}"
+    return blocked(guest, Why.NOT_YET_ACTED_UPON, text, cause)
+
+
 def _method(scene: Scene, guest: Guest, cause: ObjectRef, *, restart_containers: bool) -> Blocked | None:
+    carriage = scene.wanted.carriage(guest.vmid)
+    policy = _policy(carriage)
     if not guest.power.holds_memory:
         return None
-    carriage = scene.wanted.carriage(guest.vmid)
-    policy = f"MigrationPolicy/{carriage.policy}"
     if carriage.offline_only:
         return blocked(guest, Why.OFFLINE_ONLY, f"{guest} runs, and {policy} moves it only while it is stopped", cause)
     if guest.kind is not GuestKind.LXC:

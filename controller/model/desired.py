@@ -27,6 +27,7 @@ class Maintenance:
     override_must: bool = False
     returns: bool = True
     reason: str = ""
+    unheeded: tuple[str, ...] = ()  # fields that forbid something and are not acted upon yet: nothing of it is started
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Carriage:
     offline_only: bool = False
     bandwidth_limit_mib_s: int = 0
     retry_limit: int = 5
+    unheeded: tuple[str, ...] = ()  # as in Maintenance
 
 
 @dataclass(frozen=True, slots=True)

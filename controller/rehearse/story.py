@@ -88,7 +88,7 @@ def load(path: Path) -> StoryFile:
 
 def play(story: StoryFile, folder: Path) -> Told:
     """Play a story in an empty `folder`; the same story gives the same log, byte by byte."""
-    teller = _Teller()
+    teller = _Teller(folder)
     stage = stage_of(story, folder, listeners=(teller.hear,))
     teller.clock = stage.clock.monotonic
     stage.world.observers.append(teller.world)
@@ -208,7 +208,8 @@ def _file_name(kind: str, name: str) -> str:
 class _Teller:
     """Turns views, events and the simulator's journal into lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder = f"{folder}/"
         self._lines: list[tuple[float, str]] = []
         self.clock: Callable[[], float] = lambda: 0.0
         self._plan = ""
@@ -257,7 +258,8 @@ class _Teller:
             self._say("end", f"{line} {writes.count(line)}x")
 
     def _say(self, who: str, text: str) -> None:
-        self._lines.append((self.clock(), f"{who:<6} {text}"))
+        # A story is told the same wherever it is played.
+        self._lines.append((self.clock(), f"{who:<6} {text.replace(self._folder, '')}"))
 
 
 def _plan_line(plan: Plan) -> str:

@@ -101,7 +101,7 @@ def _of(resource: Resource, now: _Now, old: ObjectStatus | None, *, gone: bool) 
         case PveNode():
             return _Told(_node(resource, now, gone=gone), _node_fields(resource.node_name, now.view))
         case NodeMaintenance():
-            return _maintenance(now.drains.get(resource.ref, []), now, old)
+            return _maintenance(now.drains.get(resource.ref, []), now, old, _announced(resource, now))
         case PlacementPolicy():
             return _Told(_placement(resource.ref, now.view), _placement_fields(resource.ref, now.view))
         case _:
@@ -242,9 +242,15 @@ def _node_fields(name: NodeName, view: ClusterView) -> dict[str, object]:
     return found
 
 
-def _maintenance(drains: Sequence[Drain], now: _Now, old: ObjectStatus | None) -> _Told:
+def _announced(resource: NodeMaintenance, now: _Now) -> str:
+    if not resource.is_announced(now.view.at):
+        return ""
+    return f"announced: {resource.spec.node_name} is in service until {resource.spec.not_before}"
+
+
+def _maintenance(drains: Sequence[Drain], now: _Now, old: ObjectStatus | None, announced: str = "") -> _Told:
     if not drains:
-        text = "not planned yet" if now.view.plan is None else "no node is being drained for it"
+        text = "not planned yet" if now.view.plan is None else announced or "no node is being drained for it"
         why = now.view.armed.why if now.view.plan is None else Why.AS_EXPECTED
         status = None if now.view.plan is None else False
         return _Told([say(type_, status, why, text) for type_ in ("Draining", "Blocked", "Drained")])

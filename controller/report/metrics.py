@@ -43,10 +43,15 @@ MOVES = _section(Why.NODE_MAINTENANCE, Why.RETURN_HOME)
 _GOOD_NEWS = (Why.CONNECTED, Why.QUORATE, Why.FRESH)
 OBJECTIONS = (
     *(why for why in _section(Why.SLOT_TAKEN, Why.BUSY) if why not in _GOOD_NEWS),
-    *(Why.HA_FENCING, Why.WITHDRAWN, Why.STORE_FAILED, Why.TOO_MANY_UNAVAILABLE),
+    *(Why.HA_FENCING, Why.WITHDRAWN, Why.STORE_FAILED, Why.TOO_MANY_UNAVAILABLE, Why.NOT_YET_ACTED_UPON),
 )
 """Why a guest waits or is blocked, and why a move or a call was refused or failed."""
-ARMING = (*_section(Why.UNREACHABLE, Why.BUSY), *_section(Why.ARMED, Why.TOO_MANY_UNAVAILABLE), Why.SUSPENDED)
+ARMING = (
+    *_section(Why.UNREACHABLE, Why.BUSY),
+    *_section(Why.ARMED, Why.TOO_MANY_UNAVAILABLE),
+    Why.SUSPENDED,
+    Why.NOT_YET_ACTED_UPON,
+)
 """Why Drover may or may not act in a cluster."""
 
 _WITH_REASON_OF_THE_MOVE = (Result.STARTED, Result.SUCCEEDED)

@@ -77,11 +77,11 @@ class MaintenanceTemplate(Model):
 
     reason: Text = ""
     """For people, and in events."""
-    rules: Annotated[tuple[MaintenanceRule, ...], NotYet(), Field(max_length=64)] = ()
+    rules: Annotated[tuple[MaintenanceRule, ...], NotYet(restricts=True), Field(max_length=64)] = ()
     """What happens to some of the guests; the first match counts."""
-    default_behavior: Annotated[Behavior, NotYet((Behavior.SHUTDOWN, Behavior.SHUTDOWN_AND_RESTART_ELSEWHERE))] = (
-        Behavior.MIGRATE
-    )
+    default_behavior: Annotated[
+        Behavior, NotYet((Behavior.SHUTDOWN, Behavior.SHUTDOWN_AND_RESTART_ELSEWHERE), restricts=True)
+    ] = Behavior.MIGRATE
     """What happens to all others. A guest that cannot move is blocked with a reason, never stopped silently."""
     containers: Containers = Containers.RESTART
     """Restart: move containers by stopping and starting them. Block: leave them to people."""
@@ -135,8 +135,8 @@ class NodeMaintenanceSpec(CommonSpec, MaintenanceTemplate):
     """With nodeSelector: nodes in maintenance at once, a number or a percentage; 1 unless given."""
     mode: MaintenanceMode = MaintenanceMode.EVACUATE
     """Evacuate: move everything away. Cordon: accept nothing new."""
-    not_before: Annotated[Timestamp | None, NotYet()] = None
-    """Announced maintenance: prepare until then, move afterwards."""
+    not_before: Timestamp | None = None
+    """Announced maintenance: the node is in service until then."""
 
     checks: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -178,6 +178,11 @@ class NodeMaintenance(Kind):
         Column(name="Drained", type="string", path='.status.conditions[?(@.type=="Drained")].status'),
         Column(name="Age", type="date", path=".metadata.creationTimestamp"),
     )
+
+    def is_announced(self, at: float) -> bool:
+        """Whether `at` (epoch seconds) is before the maintenance begins."""
+        begins = self.spec.not_before
+        return begins is not None and datetime.fromisoformat(begins).timestamp() > at
 
     @property
     def cluster(self) -> ClusterName:

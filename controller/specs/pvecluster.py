@@ -161,7 +161,7 @@ class Capacity(Model):
     """Memory of guests for each byte of the node's."""
     cpu_overcommit_ratio: Annotated[Ratio, NotYet()] = 4.0
     """vCPUs of guests for each of the node's threads."""
-    tolerate_node_failures: Annotated[Count, NotYet()] = 0
+    tolerate_node_failures: Annotated[Count, NotYet(restricts=True)] = 0
     """Nodes that may fail after the plan with all guests still finding room."""
 
 
@@ -181,7 +181,7 @@ class Safety(Model):
 
     max_unavailable_nodes: Count = 1
     """Nodes that may be in maintenance or offline at once for a drain to go on."""
-    keep_quorum_margin: Annotated[Count, NotYet()] = 0
+    keep_quorum_margin: Annotated[Count, NotYet(restricts=True)] = 0
     """Votes above quorum that have to remain."""
     max_stale_seconds: Annotated[int, Field(ge=1, le=31_536_000)] = 60
     """Seconds after which what was seen of the cluster is too old to act upon."""
@@ -339,7 +339,7 @@ class PveClusterSpec(Model):
     """What implies maintenance."""
     windows: Annotated[
         tuple[Window, ...],
-        NotYet(),
+        NotYet(restricts=True),
         Field(
             max_length=64, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
         ),
