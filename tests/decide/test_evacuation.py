@@ -391,3 +391,28 @@ def test_progress_is_counted_in_guests_and_bytes() -> None:
     assert (drain.remaining, drain.moving, drain.remaining_bytes >> 30) == ((101, 102, 103), (101,), 112)
     assert [(word.vmid, word.why) for word in drain.blocked] == [(103, Why.NO_TARGET_FITS)]
     assert drain.message == "3 on pve1 have to leave: 1 moving, 1 blocked"
+
+
+def test_a_guest_whose_policy_restricts_by_what_is_not_honoured_yet_stays_and_the_rest_leaves() -> None:
+    policy = migration("nightly", {"vmids": [101]}, windows=["nights"])
+    look = seen(THREE, [guest(101, "pve1"), guest(102, "pve1")])
+    plan = decide(specs(maintenance("m", "pve1"), policy), look, memory())
+    assert [(block.vmid, block.why) for block in plan.blocked] == [(101, Why.NOT_YET_ACTED_UPON)]
+    assert "MigrationPolicy/nightly restricts by windows" in plan.blocked[0].message
+    assert [move.vmid for move in plan.moves] == [102]
+
+
+@pytest.mark.parametrize(
+    "setting", [{"defaultBehavior": "Shutdown"}, {"rules": [{"guestSelector": {}, "behavior": "Skip"}]}]
+)
+def test_a_drain_with_rules_that_are_not_honoured_yet_moves_nobody(setting: dict[str, Any]) -> None:
+    plan = drained(guest(101, "pve1"), **setting)
+    assert [block.why for block in plan.blocked] == [Why.NOT_YET_ACTED_UPON]
+    assert plan.drains[0].hold is Why.NOT_YET_ACTED_UPON
+
+
+def test_an_announced_maintenance_leaves_its_node_in_service_until_then() -> None:
+    early = maintenance("m", "pve1", notBefore="2099-01-01T00:00:00Z")
+    plan = decide(specs(early), seen(THREE, [guest(101, "pve1")]), memory())
+    assert not plan.all_moves
+    assert not plan.drains
