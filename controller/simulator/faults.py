@@ -110,6 +110,16 @@ def node_crash(world: World, *, node: str) -> None:
     world.after(CRASH_NOTICED, lambda: _unseen(world, node))
 
 
+BOOT_SECONDS = 120.0
+"""From a reset to a node that corosync counts again."""
+
+
+def power_cycle(world: World, node: str) -> None:
+    """Reset a node: it is gone at once, and comes back by itself."""
+    node_crash(world, node=node)
+    world.after(BOOT_SECONDS, lambda: node_return(world, node=node))
+
+
 def _unseen(world: World, node: str) -> None:
     if not world.nodes[node].powered:
         world.nodes[node].member = False

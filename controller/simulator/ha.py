@@ -25,6 +25,8 @@ DEAD_AFTER = 30.0
 """Age of a manager's time stamp from which the API calls it dead (pve-ha-manager: PVE/API2/HA/Status.pm)."""
 FENCE_DELAY = 60.0
 """How long a node is unknown before it is to be fenced (pve-ha-manager: PVE/HA/NodeStatus.pm)."""
+WATCHDOG = 60.0
+"""Seconds without quorum after which a node with services under HA resets itself (pve-ha-manager: src/watchdog-mux.c)."""
 AGENT_LOCK = 120.0
 MASTER_LOCK = 110.0
 """How long the locks of a dead LRM and of a dead master last (pve-cluster: src/pmxcfs)."""
@@ -87,6 +89,8 @@ class HighAvailability:
     def __init__(self, world: "World", resources: dict[str, dict[str, Any]], file: HaFile) -> None:
         self._world = world
         self.perform: Perform = _leave_alone
+        self.reset: Callable[[str], None] = lambda _node: None
+        """Power-cycles a node, as its watchdog does; given by the simulator."""
         self.resources = resources
         self.book = RuleBook()
         self.book.groups = {name: dict(group) for name, group in file.groups.items()}
@@ -105,8 +109,30 @@ class HighAvailability:
         self._ticking = False
         self._hold = 0
         self.book.group_of = {sid: str(entry["group"]) for sid, entry in resources.items() if "group" in entry}
+        if self.has_rules:
+            self._migrate_groups()
         if self.resources:
             self.wake()
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether groups have become rules: from 9.0 on, once no older node is left."""
+        return all(node.at_least("9.0") for node in self._world.nodes.values())
+
+    def _migrate_groups(self) -> None:
+        """Turn groups into node affinity rules (pve-ha-manager: PVE/HA/Groups.pm migrate_groups_to_rules)."""
+        for name, group in self.book.groups.items():
+            members = [sid for sid, used in self.book.group_of.items() if used == name]
+            if members:
+                entry = {"type": "node-affinity", "resources": ",".join(members), "nodes": group["nodes"]}
+                comment = f"Generated from HA group '{name}'."
+                rule = Rule.of(f"ha-group-{name}", entry | {"strict": group.get("restricted", 0), "comment": comment})
+                self.book.rules[rule.name] = rule
+            for sid in members:
+                self.resources[sid].pop("group")
+                if int(group.get("nofailback", 0)):
+                    self.resources[sid]["failback"] = 0
+        self.book.groups, self.book.group_of = {}, {}
 
     # -- what people and programs ask for
 
@@ -569,6 +595,9 @@ class HighAvailability:
         if not world.nodes[node].powered:
             return
         if not world.quorate(node):
+            if lrm.state != "wait_for_agent_lock" and world.now - lrm.written >= WATCHDOG:
+                world.log("ha-self-fence", node=node)
+                self.reset(node)
             return
         lrm.written = world.now
         self._set_mode(node, lrm)

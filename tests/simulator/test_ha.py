@@ -168,6 +168,36 @@ def test_a_dead_master_is_replaced_first_so_recovery_takes_longer(scene: Scene) 
     assert scene.world.ha.master == "pve1"
 
 
+def test_a_node_cut_off_resets_itself_before_its_guests_start_elsewhere(scene: Scene) -> None:
+    faults.apply(scene.world, "partition", nodes=["pve1"])
+    alone = scene.until("not guests[100].running", 120)
+    assert 54 <= alone <= 70
+    scene.until("guests[100].node != 'pve1' and guests[100].running", 300)
+    assert scene.world.guests[102].running
+
+
+def test_groups_become_rules_once_no_8_x_is_left() -> None:
+    groups = "ha: {groups: {g: {nodes: 'pve2:2,pve3:1', restricted: 1, nofailback: 1}}}\n"
+    text = CLUSTER.replace("4GiB}}, ha: {state: started}}", "4GiB}}, ha: {state: started, group: g}}", 1) + groups
+    scene = Scene(text)
+    (rule,) = data(scene.ask("GET", "/cluster/ha/rules"))
+    assert (rule["rule"], rule["resources"], rule["nodes"], rule["strict"]) == (
+        "ha-group-g",
+        "vm:100",
+        "pve2:2,pve3:1",
+        1,
+    )
+    assert scene.world.ha.resources["vm:100"] == {"state": "started", "failback": 0}
+    assert scene.ask("GET", "/cluster/ha/groups").status == 500
+    mixed = Scene(text.replace("pve3: {}", "pve3: {version: '8.4'}"))
+    assert [row["group"] for row in data(mixed.ask("GET", "/cluster/ha/groups"))] == ["g"]
+    params = {"rule": "new", "type": "node-affinity", "resources": "vm:101", "nodes": "pve1"}
+    assert (
+        mixed.ask("POST", "/cluster/ha/rules", **params).reason
+        == "cannot create ha rule: ha groups have not been migrated yet"
+    )
+
+
 def test_without_quorum_nothing_is_recovered(scene: Scene) -> None:
     for node in ("pve1", "pve3"):
         faults.apply(scene.world, "node-crash", node=node)

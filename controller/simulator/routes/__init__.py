@@ -49,6 +49,7 @@ class Simulator:
     def __init__(self, world: World) -> None:
         self.world = world
         world.ha.perform = partial(ha_actions.perform, world)
+        world.ha.reset = partial(faults.power_cycle, world)
         self.requests = 0
         faults.schedule(world)
         expectations.schedule(world)

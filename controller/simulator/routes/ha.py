@@ -75,7 +75,7 @@ def add_resource(call: Call) -> None:
 def _check_group(call: Call) -> None:
     if call.get("group") is None:
         return
-    if call.viewer.at_least("9.0"):
+    if call.world.ha.has_rules:
         raise ApiError(500, f"invalid parameter 'group': {MIGRATED}")
     if call.get("group") not in call.world.ha.book.groups:
         raise ApiError(500, f"no such HA group '{call.get('group')}'")
@@ -150,6 +150,8 @@ def add_rule(call: Call) -> None:
     """Add a rule; one that cannot be is refused with every reason."""
     _writable(call)
     name = str(call.params["rule"])
+    if not call.world.ha.has_rules:
+        raise ApiError(500, "cannot create ha rule: ha groups have not been migrated yet")
     made = Rule.of(name, call.params)
     _check_members(call, made, "create ha rule failed")
     if name in call.world.ha.book.rules:
@@ -254,7 +256,7 @@ def delete_group(call: Call) -> None:
 
 
 def _only_before_rules(call: Call, what: str) -> None:
-    if call.viewer.at_least("9.0"):
+    if call.world.ha.has_rules:
         raise ApiError(500, f"{what}: {MIGRATED}")
 
 
