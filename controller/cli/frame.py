@@ -31,6 +31,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "rights": "Print what gives Drover its rights in a cluster.",
         "schema": "Write CRDs, JSON Schemas and reference pages.",
         "simulate": "Serve a simulated cluster.",
+        "record": "Write a real cluster down for simulation, without secrets.",
         "version": "Print the version.",
     }
 )

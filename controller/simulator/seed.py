@@ -121,7 +121,9 @@ class GuestFile(_Part):
         "x86-64-v2-AES", description="CPU type of the configuration; PVE's own web page makes this one."
     )
     disks: dict[str, DiskFile] = {}
-    nets: dict[str, str] = Field({}, description="`net0: virtio,bridge=vmbr0`; that one for QEMU when absent.")
+    nets: dict[str, str] | None = Field(
+        None, description="`net0: virtio,bridge=vmbr0`; one on vmbr0 when absent, none when empty."
+    )
     iso: str | None = Field(None, description="Volume in the CD drive ide2, such as `local:iso/debian.iso`.")
     tags: tuple[str, ...] = ()
     pool: str | None = None
