@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from controller.model.ids import GuestIdentity, NodeName
 from controller.model.memory import Flight
-from controller.model.observed import Guest, Power
+from controller.model.observed import IDLE_LOCK_SECONDS, Guest, Power
 from controller.model.outcome import Result
 from controller.model.reasons import Why
 
@@ -19,8 +19,6 @@ HA_START_SECONDS = 120.0
 """The HA manager decides every 10 s and its agent starts within 10 s more (pve-ha-manager: PVE/HA/LRM.pm); four at a time."""
 NODE_LOST_SECONDS = 60.0
 """PVE fences a silent node after this long (pve-ha-manager: PVE/HA/NodeStatus.pm, fence_delay)."""
-LOCK_SECONDS = 600.0
-"""How long a lock without a task is taken for a task that we can't see."""
 
 
 class Word(StrEnum):
@@ -116,13 +114,13 @@ def _silent(where: NodeName, who: str, *, online: bool) -> Verdict:
 
 def _locked(where: NodeName, who: str) -> Verdict:
     text = (
-        f"{who} on {where} still has the lock `migrate`, but no task has held it for {LOCK_SECONDS / 60:.0f} minutes;"
+        f"{who} on {where} still has the lock `migrate`, but no task has held it for {IDLE_LOCK_SECONDS / 60:.0f} minutes;"
         " when you are sure that none runs, unlock it on that node. Drover never does"
     )
     return Verdict(
         Ending(Result.STUCK, Why.LOCK_LEFT_BEHIND, text, counts=True),
         waiting="its lock `migrate` to go",
-        patience=LOCK_SECONDS,
+        patience=IDLE_LOCK_SECONDS,
     )
 
 

@@ -5,7 +5,7 @@ Drained means safe to service: nothing that has to leave is there, and nothing i
 
 from controller.decide.draft import Board
 from controller.decide.evacuation import held
-from controller.decide.scene import HA_MOVING, Scene
+from controller.decide.scene import Scene, seen_moving
 from controller.model.desired import Maintenance
 from controller.model.ids import NodeName, Vmid
 from controller.model.plan import Drain, DrainMode
@@ -85,13 +85,10 @@ def _arriving(scene: Scene, node: NodeName) -> tuple[Vmid, ...]:
     A lock alone is no such move here: one that was left behind would keep every node from being called drained.
     """
     ours = {vmid for vmid, flight in scene.memory.flights.items() if flight.target == node}
-    by_task = {task.vmid for task in scene.seen.tasks if task.running and task.migrates}
     others = {
         vmid
-        for vmid in scene.foreign
-        if scene.seen.guests[vmid].node != node
-        and (vmid in by_task or scene.seen.guests[vmid].ha_state in HA_MOVING)
-        and scene.seen.nodes[node].usable
+        for vmid in scene.foreign & seen_moving(scene.seen)
+        if scene.seen.guests[vmid].node != node and scene.seen.nodes[node].usable
     }
     return tuple(sorted(ours | others))
 

@@ -6,7 +6,7 @@ from controller.decide.explain import not_heeded
 from controller.decide.scene import Scene
 from controller.model.desired import Carriage
 from controller.model.ids import GuestKind, ObjectRef
-from controller.model.observed import Guest, HaNodeState, NodeState, Power
+from controller.model.observed import IDLE_LOCK_SECONDS, Guest, HaNodeState, NodeState, Power
 from controller.model.plan import Blocked, Lane, MoveOptions, Waiting
 from controller.model.reasons import Why
 
@@ -23,7 +23,7 @@ def gate(
         _node(scene, guest, cause)
         or _memory_of_failures(scene, guest, cause)
         or _ha(scene, guest, cause, lane)
-        or _lock(guest, cause)
+        or _lock(scene, guest, cause)
         or _unheeded(scene, guest, cause)
         or _method(scene, guest, cause, restart_containers=restart_containers)
         or _size(scene, guest, cause)
@@ -89,9 +89,13 @@ def _ha(scene: Scene, guest: Guest, cause: ObjectRef, lane: Lane) -> Waiting | B
     return None
 
 
-def _lock(guest: Guest, cause: ObjectRef) -> Waiting | None:
+def _lock(scene: Scene, guest: Guest, cause: ObjectRef) -> Waiting | Blocked | None:
     if not guest.lock:
         return None
+    if guest.vmid in scene.seen.idle_locks:
+        minutes = f"{IDLE_LOCK_SECONDS / 60:.0f} minutes"
+        text = f"{guest} has the lock `migrate`, but no task has held it for {minutes}"
+        return blocked(guest, Why.LOCK_LEFT_BEHIND, text, cause)
     return Waiting(guest.vmid, Why.GUEST_LOCKED, f"{guest} is locked ({guest.lock})", cause)
 
 

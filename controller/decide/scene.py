@@ -64,14 +64,17 @@ def scene(specs: Specs, seen: Observed, memory: Memory) -> Scene:
 def foreign_moves(seen: Observed, memory: Memory) -> frozenset[Vmid]:
     """Guests that somebody else is moving: a running task says so, or a lock, or the HA manager.
 
-    Tasks of others are invisible to a token without Sys.Audit, so the lock counts as well.
+    Tasks of others are invisible to a token without Sys.Audit, so the lock counts as well, until it has been idle for long.
     """
+    locked = {vmid for vmid, guest in seen.guests.items() if guest.lock == "migrate"} - seen.idle_locks
+    return (seen_moving(seen) | locked) - memory.flights.keys()
+
+
+def seen_moving(seen: Observed) -> frozenset[Vmid]:
+    """Guests that a running task or the HA manager is moving; a lock alone may be left behind."""
     by_task = {task.vmid for task in seen.tasks if task.running and task.migrates and task.vmid is not None}
-    return frozenset(
-        vmid
-        for vmid, guest in seen.guests.items()
-        if vmid not in memory.flights and (vmid in by_task or guest.lock == "migrate" or guest.ha_state in HA_MOVING)
-    )
+    by_ha = {vmid for vmid, guest in seen.guests.items() if guest.ha_state in HA_MOVING}
+    return frozenset(by_task & seen.guests.keys() | by_ha)
 
 
 def shut(specs: Specs, seen: Observed) -> Mapping[NodeName, str]:

@@ -6,7 +6,7 @@ Called by `decide.order`.
 from collections import Counter
 from collections.abc import Callable
 
-from controller.decide.scene import Scene
+from controller.decide.scene import Scene, seen_moving
 from controller.model.ids import NodeName
 from controller.model.memory import FlightPhase
 from controller.model.observed import NodeState
@@ -29,7 +29,8 @@ class Slots:
             # A task that has ended sends nothing any more; only its guest is still being watched.
             if flight.phase is not FlightPhase.VERIFYING:
                 self._count(flight.source, flight.target)
-        for vmid in scene.foreign:
+        # A lock alone sends nothing: its owner may have died.
+        for vmid in scene.foreign & seen_moving(scene.seen):
             self._count(scene.seen.guests[vmid].node, None)
 
     def take(self, source: NodeName, target: NodeName) -> str | None:

@@ -67,7 +67,9 @@ class _Replay:
         guest = self._seen.guests[vmid]
         task = any(t.running and t.migrates and t.vmid == vmid for t in self._seen.tasks)
         return vmid not in self._memory.flights and (
-            task or guest.lock == "migrate" or guest.ha_state in ("migrate", "relocate")
+            task
+            or (guest.lock == "migrate" and vmid not in self._seen.idle_locks)
+            or guest.ha_state in ("migrate", "relocate")
         )
 
     def step(self, move: Move) -> list[str]:

@@ -168,6 +168,9 @@ class Task:
         return self.type in MIGRATION_TASKS
 
 
+IDLE_LOCK_SECONDS = 600.0
+"""How long a lock `migrate` without a task is taken for a task that can't be seen."""
+
 MIGRATION_TASKS = frozenset({"qmigrate", "vzmigrate", "hamigrate"})
 
 
@@ -223,6 +226,7 @@ class Observed:
     jobs: tuple[ReplicationJob, ...] = ()
     configs: Mapping[Vmid, GuestConfig] = field(default_factory=lambda: MappingProxyType({}))
     skipped_rows: int = 0  # rows of PVE's lists that made no sense and were left out
+    idle_locks: frozenset[Vmid] = frozenset()  # guests whose lock `migrate` no task has held for IDLE_LOCK_SECONDS
 
     def guests_on(self, node: NodeName) -> tuple[Guest, ...]:
         """Guests whose config is on `node`, by VMID."""

@@ -18,6 +18,7 @@ from controller.model.errors import DroverError, Stale
 from controller.model.facts import Setup
 from controller.model.ids import ClusterName, GuestIdentity, NodeName, Vmid
 from controller.model.observed import (
+    IDLE_LOCK_SECONDS,
     Fresh,
     Guest,
     GuestConfig,
@@ -82,6 +83,7 @@ class Observer:
         self._offline: frozenset[NodeName] = frozenset()
         self._ha: HaStatus | None = None
         self._jobs: tuple[ReplicationJob, ...] = ()
+        self._locked_since: dict[Vmid, float] = {}
         self._missing: tuple[selfcheck.Missing, ...] = ()
         self._rights_at = 0.0
         self._facts = FactReader(client, clock)
@@ -294,7 +296,17 @@ class Observer:
             jobs=self._jobs,
             configs=MappingProxyType(configs),
             skipped_rows=rows.skipped,
+            idle_locks=self._idle_locks(tasks, quorate=status.quorate),
         )
+
+    def _idle_locks(self, tasks: tuple[Task, ...], *, quorate: bool) -> frozenset[Vmid]:
+        """Whose lock is all that is left of a move. Without quorum or rights tasks may be hidden: then nobody's."""
+        now = self._clock.monotonic()
+        moving = {task.vmid for task in tasks if task.running and task.migrates}
+        locked = [vmid for vmid, guest in self._guests.items() if guest.lock == "migrate" and vmid not in moving]
+        sure = quorate and not self._missing
+        self._locked_since = {vmid: self._locked_since.get(vmid, now) if sure else now for vmid in locked}
+        return frozenset(vmid for vmid, since in self._locked_since.items() if now - since >= IDLE_LOCK_SECONDS)
 
 
 def _value(part: Noun | BaseException) -> Noun:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from controller.act.ending import (
     GRACE_SECONDS,
     HA_START_SECONDS,
-    LOCK_SECONDS,
+    IDLE_LOCK_SECONDS,
     NODE_LOST_SECONDS,
     Facts,
     Verdict,
@@ -98,7 +98,7 @@ ROWS = {
         Result.STUCK,
         Why.LOCK_LEFT_BEHIND,
         ("on pve2", "10 minutes", "unlock", "Drover never does"),
-        LOCK_SECONDS,
+        IDLE_LOCK_SECONDS,
         counts=True,
     ),
     "paused on the target": Row(
@@ -143,7 +143,12 @@ ROWS = {
         on(PVE1, Word.ERROR, Power.STOPPED, error="x"), Result.FAILED, counts=True, flight=OFFLINE_MOVE
     ),
     "lock left on the source": Row(
-        on(PVE1, Word.LOST, lock="migrate"), Result.STUCK, Why.LOCK_LEFT_BEHIND, ("on pve1",), LOCK_SECONDS, counts=True
+        on(PVE1, Word.LOST, lock="migrate"),
+        Result.STUCK,
+        Why.LOCK_LEFT_BEHIND,
+        ("on pve1",),
+        IDLE_LOCK_SECONDS,
+        counts=True,
     ),
     "down on the source": Row(
         on(PVE1, Word.ERROR, Power.PAUSED),
@@ -165,7 +170,7 @@ ROWS = {
         on(PVE1, Word.NONE, lock="backup"), Result.REFUSED, Why.NOT_SUBMITTED, patience=GRACE_SECONDS
     ),
     "a lock, but no task to see": Row(
-        on(PVE1, Word.NONE, lock="migrate"), Result.STUCK, Why.LOCK_LEFT_BEHIND, patience=LOCK_SECONDS, counts=True
+        on(PVE1, Word.NONE, lock="migrate"), Result.STUCK, Why.LOCK_LEFT_BEHIND, patience=IDLE_LOCK_SECONDS, counts=True
     ),
     # PVE HA
     "HA has the request": Row(

@@ -416,3 +416,21 @@ def test_an_announced_maintenance_leaves_its_node_in_service_until_then() -> Non
     plan = decide(specs(early), seen(THREE, [guest(101, "pve1")]), memory())
     assert not plan.all_moves
     assert not plan.drains
+
+
+def test_a_lock_without_a_task_holds_a_guest_but_no_slot() -> None:
+    """Its owner may be dead: two of them must not keep a node from being emptied."""
+    guests = [guest(101, "pve1", lock="migrate"), guest(102, "pve1", lock="migrate"), guest(103, "pve1")]
+    plan = decide(specs(in_maintenance("pve1")), seen(THREE, guests), memory())
+    assert plan.flying == (101, 102)
+    assert [move.vmid for move in plan.moves] == [103]
+
+
+def test_a_lock_that_was_left_behind_is_named_and_moves_nobody() -> None:
+    guests = [guest(101, "pve1", lock="migrate"), guest(103, "pve1")]
+    plan = decide(specs(in_maintenance("pve1")), seen(THREE, guests, idle_locks=frozenset({Vmid(101)})), memory())
+    assert [(word.vmid, word.why) for word in plan.blocked] == [(101, Why.LOCK_LEFT_BEHIND)]
+    assert "10 minutes" in plan.blocked[0].message
+    assert [move.vmid for move in plan.moves] == [103]
+    assert not plan.flying
+    assert not plan.unsafe

@@ -339,3 +339,28 @@ def test_maintenance_by_pve_ha_is_seen() -> None:
         assert fresh.target.ha is HaNodeState.MAINTENANCE
 
     play(body, text)
+
+
+def test_a_lock_whose_task_is_dead_is_called_idle_after_ten_minutes() -> None:
+    async def body(scene: Scene) -> None:
+        scene.fault("admin-lock", guest=100, lock="migrate")
+        scene.fault("admin-lock", guest=101, lock="backup")
+        assert (await scene.looks(60)).idle_locks == frozenset()
+        assert (await scene.looks(2)).idle_locks == {100}
+        scene.fault("admin-unlock", guest=100)
+        assert (await scene.looks(1)).idle_locks == frozenset()
+        scene.fault("admin-lock", guest=100, lock="migrate")
+        assert (await scene.looks(1)).idle_locks == frozenset()
+
+    play(body)
+
+
+def test_no_lock_is_idle_while_tasks_may_be_hidden() -> None:
+    async def body(scene: Scene) -> None:
+        scene.fault("admin-lock", guest=100, lock="migrate")
+        scene.fault("partition", nodes=["pve2", "pve3"])
+        assert (await scene.looks(70)).idle_locks == frozenset()
+        scene.fault("heal")
+        assert (await scene.looks(1)).idle_locks == frozenset()
+
+    play(body)
