@@ -148,8 +148,10 @@ class ClusterLoop:
         timer = asyncio.ensure_future(self._wiring.clock.sleep(seconds))
         try:
             await asyncio.wait({woken, timer}, return_when=asyncio.FIRST_COMPLETED)
+            # Not `woken.done()`: a wake-up in the very moment in which the timer fires has set the event alone.
+            was_woken = self._wake.is_set()
             self._wake.clear()
-            return woken.done()
+            return was_woken
         finally:
             woken.cancel()
             timer.cancel()

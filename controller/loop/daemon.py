@@ -56,7 +56,7 @@ class Daemon:
         self._take(merge(self._held, snapshot), complete=snapshot.complete)
 
     def _take(self, held: Held, *, complete: bool) -> None:
-        changed = held.revision != self._held.revision or held.problems != self._held.problems
+        changed = held != self._held
         self._held = held
         self._wiring.publisher.source(held, complete=complete)
         wanted = {ClusterName(name) for name in held.specs.clusters}

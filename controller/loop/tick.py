@@ -12,6 +12,7 @@ from controller.loop.planner import Planner
 from controller.model.errors import DroverError
 from controller.model.ids import ClusterName
 from controller.model.observed import Observed
+from controller.model.outcome import Outcome
 from controller.model.plan import Plan
 from controller.model.reasons import Why
 from controller.model.view import ClusterView, Finding
@@ -19,6 +20,9 @@ from controller.observe.cluster import Observer
 from controller.pve.client import PveClient
 from controller.report.store import Store
 from controller.specs import PveCluster, Specs
+
+ROUNDS = 8
+"""How often one tick plans again because somebody could not be moved after all; the next tick goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +72,19 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
     )
     if view.armed.why is Why.MODE_OBSERVE:
         return view
+    return await _act(parts, specs, await _planned(parts, specs, replace(view, plan=last.plan)))
+
+
+async def _planned(parts: Parts, specs: Specs, view: ClusterView) -> ClusterView:
+    """The view with a new plan; without one, because nothing may be started then, it keeps the old."""
+    assert view.seen is not None
     try:
-        parts.store.clear_backoff(backoff.outdated(view.memory, specs))
-        plan = await parts.planner(specs, seen, parts.store.memory())
+        parts.store.clear_backoff(backoff.outdated(parts.store.memory(), specs))
+        plan = await parts.planner(specs, view.seen, parts.store.memory())
         parts.store.forget_origins(plan.forget_origins)
     except DroverError as error:
-        return replace(view, armed=Finding(False, error.why, error.message), plan=last.plan)
-    return await _act(parts, specs, replace(view, plan=plan, memory=parts.store.memory()), plan)
+        return replace(view, armed=Finding(False, error.why, error.message), memory=parts.store.memory())
+    return replace(view, plan=plan, memory=parts.store.memory())
 
 
 def _refuse_another_cluster(store: Store, seen: Observed) -> None:
@@ -89,14 +99,26 @@ def _refuse_another_cluster(store: Store, seen: Observed) -> None:
         )
 
 
-async def _act(parts: Parts, specs: Specs, view: ClusterView, plan: Plan) -> ClusterView:
-    if plan.unsafe:
-        armed = Finding(False, Why.PLAN_UNSAFE, "; ".join(plan.unsafe))
-        return replace(view, armed=armed)
-    if not view.armed.ok or not plan.moves:
-        return view
+async def _act(parts: Parts, specs: Specs, view: ClusterView) -> ClusterView:
+    """Start what may start now; who turns out to be blocked gives its place to others."""
+    for _ in range(ROUNDS):
+        plan, before = view.plan, view.memory
+        if plan is not None and plan.unsafe:
+            return replace(view, armed=Finding(False, Why.PLAN_UNSAFE, "; ".join(plan.unsafe)))
+        if plan is None or not view.armed.ok or not plan.moves:
+            return view
+        outcomes = await _start(parts, specs, view, plan)
+        after = parts.store.memory()
+        view = replace(view, memory=after, outcomes=view.outcomes + backoff.news(outcomes, before))
+        if not any(backoff.holds_back(outcome, after) for outcome in outcomes):
+            return view
+        view = await _planned(parts, specs, view)
+    return view
+
+
+async def _start(parts: Parts, specs: Specs, view: ClusterView, plan: Plan) -> tuple[Outcome, ...]:
     assert view.seen is not None
-    started = await execute.execute(
+    return await execute.execute(
         plan.moves,
         specs=specs,
         seen=view.seen,
@@ -106,7 +128,6 @@ async def _act(parts: Parts, specs: Specs, view: ClusterView, plan: Plan) -> Clu
         clock=parts.clock,
         still_wanted=lambda _: parts.superseded(),
     )
-    return replace(view, memory=parts.store.memory(), outcomes=view.outcomes + started)
 
 
 def _blind(parts: Parts, cluster: PveCluster, last: ClusterView, error: DroverError) -> ClusterView:
