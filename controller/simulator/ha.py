@@ -107,6 +107,7 @@ class HighAvailability:
         self._offline_since: dict[str, float] = {}
         self._serial = 0
         self._ticking = False
+        self._index: dict[str, list[str]] | None = None
         self._hold = 0
         self.book.group_of = {sid: str(entry["group"]) for sid, entry in resources.items() if "group" in entry}
         if self.has_rules:
@@ -328,6 +329,7 @@ class HighAvailability:
     # -- the manager
 
     def _update_services(self) -> None:
+        before = self.services.keys() | {}
         for sid in sorted(self.resources):
             entry, guest = self.resources[sid], self.guest_of(sid)
             ignored = entry.get("state") == "ignored"
@@ -339,6 +341,9 @@ class HighAvailability:
                 self.services[sid] = Service(state, guest.node, self._uid())
         for sid in [sid for sid in self.services if sid not in self.resources]:
             del self.services[sid]
+
+        if before != self.services.keys():
+            self._index = None
 
     def _wanted(self, sid: str) -> str:
         state = str(self.resources[sid].get("state", "started"))
@@ -395,6 +400,7 @@ class HighAvailability:
     def _in_stopped(self, sid: str, service: Service, _result: int | None) -> None:
         guest = self.guest_of(sid)
         if guest is not None:
+            self._index = None if service.node != guest.node else self._index
             service.node = guest.node
         command, service.cmd = service.cmd, None
         if command is not None and self._reachable(command[1]) and command[1] != service.node:
@@ -480,6 +486,7 @@ class HighAvailability:
     def _change(self, service: Service, state: str, *, node: str = "", target: str = "") -> None:
         service.state, service.uid, service.running, service.target = state, self._uid(), False, target
         service.node = node or service.node
+        self._index = None
 
     def _uid(self) -> str:
         self._serial += 1
@@ -499,22 +506,20 @@ class HighAvailability:
     def _select(self, sid: str, service: Service, preference: str) -> str | None:
         online = [name for name, status in self.node_status.items() if status == "online"]
         allowed, best = self.book.allowed(sid, online)
-        if not best:
-            return None
-        free = {node for node in allowed if not self.blockers(sid, node)}
-        if preference == "none" and not self._failback(sid) and service.node in free:
-            return service.node
+        taken = {node for other in self.book.partners(sid, "negative") for node in self._places(other)}
+        stays = preference == "none" and service.node not in taken
+        if not best or (stays and not self._failback(sid) and service.node in allowed):
+            return service.node if best else None
         if preference != "try-next" and service.maintenance_node in best:
             return service.maintenance_node
-        best = self._with_partners(sid, best)
-        best = {node for node in best if node == service.node or not self.blockers(sid, node)} or best & free
-        if preference == "none" and service.node in best and not self.blockers(sid, service.node):
+        best = self._with_partners(sid, best) - taken
+        if stays and service.node in best:
             return service.node
         scores = self._scores()
-        ranked = sorted(best, key=lambda node: (scores.get(node, 0.0), node))
-        if preference == "try-next":
-            ranked = [node for node in ranked if node not in service.failed]
-        return next((node for node in ranked if not self.blockers(sid, node)), None)
+        tried = service.failed if preference == "try-next" else []
+        return min(
+            (node for node in best if node not in tried), key=lambda node: (scores.get(node, 0.0), node), default=None
+        )
 
     def _failback(self, sid: str) -> bool:
         group = self.book.groups.get(self.book.group_of.get(sid, ""))
@@ -619,8 +624,10 @@ class HighAvailability:
         self._work(node, lrm)
 
     def _forget_results(self, lrm: Lrm) -> None:
-        present = {service.uid for service in self.services.values()}
-        lrm.results = {uid: result for uid, result in lrm.results.items() if uid in present}
+        def present(uid: str, sid: str) -> bool:
+            return sid in self.services and self.services[sid].uid == uid
+
+        lrm.results = {uid: result for uid, result in lrm.results.items() if present(uid, result["sid"])}
 
     def _set_mode(self, node: str, lrm: Lrm) -> None:
         if self.disarm is not None:
@@ -630,11 +637,20 @@ class HighAvailability:
 
     def involved(self, node: str) -> bool:
         """Whether the manager has given services to a node or is moving one there."""
-        return any(node in (service.node, service.target) for service in self.services.values())
+        return bool(self._assigned().get(node))
+
+    def _assigned(self) -> dict[str, list[str]]:
+        """Resource ids by the node that has them and the one they are on their way to."""
+        if self._index is None:
+            self._index = {}
+            for sid, service in sorted(self.services.items()):
+                for node in {service.node, service.target} - {""}:
+                    self._index.setdefault(node, []).append(sid)
+        return self._index
 
     def _work(self, node: str, lrm: Lrm) -> None:
         limit = int(self._world.options.get("max_workers", WORKERS))
-        for sid in sorted(self.services):
+        for sid in tuple(self._assigned().get(node, ())):
             service = self.services[sid]
             if service.node != node or service.uid in lrm.results or sid in lrm.busy or len(lrm.busy) >= limit:
                 continue
