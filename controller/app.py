@@ -23,6 +23,7 @@ from controller.model.memory import Memory
 from controller.model.observed import Observed
 from controller.model.plan import Plan
 from controller.model.reasons import Why
+from controller.model.view import Finding
 from controller.observe.cluster import Observer
 from controller.pve.client import PveClient
 from controller.pve.metered import Call, Metered
@@ -33,7 +34,7 @@ from controller.report import control, http
 from controller.report.board import Board
 from controller.report.metrics import Metrics
 from controller.report.store import Store, read_memory, stored_sources
-from controller.settings import Credential, Settings
+from controller.settings import Credential, Hook, Settings
 from controller.sources import Held, Problem, merge
 from controller.sources.folder import FolderSource
 from controller.specs import PveCluster, Specs
@@ -71,6 +72,7 @@ async def serve(
         clock=clock,
         connect=lambda spec: connect(spec, settings, clock, metrics.count_call(ClusterName(spec.metadata.name))),
         planner=lambda: ThreadPlanner(settings.loop.planner_seconds),
+        forbidden=lambda spec: missing_hooks(spec, settings.hooks),
         publisher=publisher,
         open_store=lambda name: Store.open(settings.state_directory, name),
         interval_seconds=settings.loop.interval_seconds,
@@ -135,6 +137,16 @@ def credential_for(spec: PveCluster, credentials: Mapping[str, Credential]) -> C
     if pinned and asked and pinned.lower() != asked.lower():
         raise DroverError(Why.NO_CREDENTIALS, f"the settings bind credential {name!r} to another fingerprint")
     return credential
+
+
+def missing_hooks(spec: PveCluster, hooks: Mapping[str, Hook]) -> Finding | None:
+    """Why nothing may be started in a cluster that counts on hooks which the machine's settings do not define."""
+    named = (spec.spec.maintenance.ha_maintenance_hook, spec.spec.maintenance.drained_hook)
+    missing = sorted({name for name in named if name is not None and name not in hooks})
+    if not missing:
+        return None
+    known = ", ".join(sorted(hooks)) or "none"
+    return Finding(False, Why.NO_HOOK, f"the settings define no hook {', '.join(missing)} (defined: {known})")
 
 
 def _normal(credential: Credential) -> frozenset[str]:

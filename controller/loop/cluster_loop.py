@@ -46,6 +46,7 @@ class Wiring:
     clock: Clock
     connect: Callable[[PveCluster], Connection]  # raises DroverError: no such credential, bound to other endpoints
     planner: Callable[[], Planner]
+    forbidden: Callable[[PveCluster], Finding | None]  # what the machine's settings have against acting in a cluster
     publisher: Publisher
     open_store: Callable[[ClusterName], Store]  # raises DroverError: another process holds it, the disk refuses
     interval_seconds: float
@@ -119,6 +120,7 @@ class ClusterLoop:
             store=store,
             planner=self._wiring.planner(),
             clock=self._wiring.clock,
+            forbidden=self._wiring.forbidden,
             superseded=self._superseded,
         )
 

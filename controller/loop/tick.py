@@ -35,6 +35,7 @@ class Parts:
     store: Store
     planner: Planner
     clock: Clock
+    forbidden: Callable[[PveCluster], Finding | None]  # what the machine's settings have against acting in this cluster
     superseded: Callable[[], Finding | None]  # why a plan made from the specs of this tick is out of date by now
 
 
@@ -62,7 +63,8 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
         cluster=parts.name,
         at=seen.at,
         connected=Finding(True, Why.CONNECTED, "the API answers"),
-        armed=guardrails.armed(cluster, seen, age_seconds=0.0, store_failure=parts.store.failure()),
+        armed=parts.forbidden(cluster)
+        or guardrails.armed(cluster, seen, age_seconds=0.0, store_failure=parts.store.failure()),
         seen=seen,
         memory=parts.store.memory(),
         progress={vmid: progress for vmid, progress in last.progress.items() if vmid in parts.store.memory().flights},

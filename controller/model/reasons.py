@@ -50,6 +50,11 @@ class Why(StrEnum):
         "Wait for the job that holds the lock; if none runs, an administrator may `qm unlock` it.",
     )
     GUEST_MOVING = "GuestMoving", "Somebody else is moving it.", "Nothing: Drover looks again when that is over."
+    REPLICATION_RUNNING = (
+        "ReplicationRunning",
+        "One of its replication jobs runs at this moment and holds the guest.",
+        "Nothing: it starts when the job is done.",
+    )
     DRAIN_FIRST = "DrainFirst", "A node is being drained; that comes first.", "Nothing: it starts after the drain."
     NOT_OBSERVED_YET = (
         "NotObservedYet",
@@ -92,6 +97,106 @@ class Why(StrEnum):
         "NotAReplicationTarget",
         "It is replicated, but not to this target; PVE refuses a live move there.",
         "Move it to a replication target or remove the job.",
+    )
+    REPLICATION_FAILING = (
+        "ReplicationFailing",
+        "Its replication to the target fails, so more than the last changes would have to move.",
+        "See the job's log on the guest's node.",
+    )
+    STORAGE_MISSING = (
+        "StorageMissing",
+        "The target has no storage of the name that a disk needs.",
+        "Make the storage available on the target, or map it with `targetStorage` in a MigrationPolicy.",
+    )
+    STORAGE_OFFLINE = (
+        "StorageOffline",
+        "A storage that it needs is not available on the target at this moment.",
+        "Look at the storage on the target: `pvesm status`.",
+    )
+    STORAGE_CONTENT = (
+        "StorageContent",
+        "The storage on the target does not take this kind of volume.",
+        "Add `images` (VMs) or `rootdir` (containers) to the storage's content, or use another one.",
+    )
+    STORAGE_TYPE = (
+        "StorageType",
+        "PVE can't copy volumes from this type of storage.",
+        "Move the disk to another storage first.",
+    )
+    NO_SPACE = (
+        "NoSpace",
+        "The target's storage has less space than the disks that would be copied.",
+        "Free space, or map the storage with `targetStorage` in a MigrationPolicy.",
+    )
+    LOCAL_SNAPSHOT = (
+        "LocalSnapshot",
+        "A disk that would be copied has snapshots, which can't be copied this way.",
+        "Delete the snapshots, or replicate the disk to the target; Drover never deletes a snapshot.",
+    )
+    LINKED_CLONE = (
+        "LinkedClone",
+        "A disk is a linked clone: its base stays behind.",
+        "Make it a full clone, or move its base to shared storage.",
+    )
+    NETWORK_MISSING = (
+        "NetworkMissing",
+        "The target lacks a bridge or VNet that a network device is plugged into.",
+        "Create the bridge on the target, or apply the SDN configuration there.",
+    )
+    CPU_INCOMPATIBLE = (
+        "CpuIncompatible",
+        "The target's processor lacks what the guest was started with.",
+        "Choose a CPU type that every node supports, such as `x86-64-v2-AES`, and start the guest anew.",
+    )
+    TOO_FEW_CPUS = (
+        "TooFewCpus",
+        "It has more vCPUs than the target has threads, which PVE refuses to start.",
+        "Give it fewer vCPUs or move it to a larger node.",
+    )
+    CPU_OVERCOMMITTED = (
+        "CpuOvercommitted",
+        "The target would have more vCPUs than `capacity.cpuOvercommitRatio` allows.",
+        "Move it to another node.",
+    )
+    MACHINE_UNKNOWN = (
+        "MachineUnknown",
+        "The target's QEMU does not know the machine version that runs.",
+        "Upgrade the target; guests move live only from old to new.",
+    )
+    TARGET_OLDER = (
+        "TargetOlder",
+        "The target runs older software than the source; PVE supports moves from old to new.",
+        "Upgrade the target first.",
+    )
+    PINNED_TO_HARDWARE = (
+        "PinnedToHardware",
+        "Its config binds it to the node's processors or memory (affinity, NUMA, hugepages, args).",
+        "Check that the target has the same, or take the setting away.",
+    )
+    HA_WOULD_UNDO = (
+        "HaWouldUndo",
+        "A rule of PVE HA, or failback, would take it off the target again at once.",
+        "Change the HA rule, set `failback 0`, or put the node into HA maintenance.",
+    )
+    HA_MOVES_ALONG = (
+        "HaMovesAlong",
+        "A positive affinity of PVE HA moves other guests along with it.",
+        "Check that the target has room for all of them.",
+    )
+    TOO_SLOW = (
+        "TooSlow",
+        "At the speed that it may use, the move would take longer than its MigrationPolicy allows.",
+        "Raise `bandwidthLimitMiBps` or `completionTimeoutSecondsPerGiB`.",
+    )
+    CHANGE_PENDING = (
+        "ChangePending",
+        "Its config was changed, but the change waits for a cold start; what runs is what counts.",
+        "Nothing, or shut it down and start it.",
+    )
+    NOT_CHECKED = (
+        "NotChecked",
+        "A fact that decides about the move could not be read, so nobody knows.",
+        "See the message for what is missing.",
     )
     CONTAINER_NEEDS_RESTART = (
         "ContainerNeedsRestart",
@@ -233,6 +338,11 @@ class Why(StrEnum):
         "Nothing: Drover goes on when HA has settled it.",
     )
     WITHDRAWN = "Withdrawn", "What asked for the move was taken back before it started."
+    NO_HOOK = (
+        "NoHook",
+        "The PveCluster names a hook that the machine's settings do not define.",
+        "Define it under `[hooks]` in the settings file, or take its name out of the PveCluster.",
+    )
     NOT_LEADER = "NotLeader", "Another Drover process holds the state file.", "Stop the other process."
     STORE_FAILED = (
         "StoreFailed",

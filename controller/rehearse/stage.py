@@ -106,6 +106,7 @@ class Stage:
             clock=self.clock,
             connect=self._connect,
             planner=lambda: plan_inline,
+            forbidden=lambda _: None,
             publisher=Publisher(self.board, self.metrics, self.clock, self._listeners),
             open_store=lambda name: self._open_store(self._state, name),
             interval_seconds=10.0,

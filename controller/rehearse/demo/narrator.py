@@ -84,8 +84,8 @@ class Narrator:
         """Guests that went back home."""
         return frozenset(outcome.vmid for outcome in self.succeeded if outcome.lane is Lane.RETURN)
 
-    def closing(self, requests: int) -> None:
-        """The summary."""
+    def closing(self, requests: int, program: str) -> None:
+        """The summary, and what to type next; `program` is what runs Drover here."""
         self._screen.bars(())
         seconds = self._clock.monotonic() - self._start
         downtimes = [
@@ -104,19 +104,19 @@ class Narrator:
         self._screen.line("")
         self._screen.line("What to try next:")
         for command, what in (
-            ("drover demo --keep", "the same, and leave it running with its page"),
-            ("drover validate manifests/homelab", "check a folder of manifests, as CI would"),
-            ("drover rights", "the role and token for a real cluster"),
-            ("drover plan", "what Drover would do there; it only looks"),
+            ("demo --keep", "the same, and leave it running with its page"),
+            ("validate manifests/homelab", "check a folder of manifests, as CI would"),
+            ("rights", "the role and token for a real cluster"),
+            ("plan", "what Drover would do there; it only looks"),
         ):
-            self._screen.line(f"  {command:<34} {what}")
+            self._screen.line(f"  {program} {command:<27} {what}")
 
-    def staying(self, endpoints: Sequence[str], address: str, manifests: Path) -> None:
+    def staying(self, endpoints: Sequence[str], look: str, address: str, manifests: Path) -> None:
         """Where everything is while `--keep` leaves it running."""
         self._screen.line("")
         self._screen.line(f"It keeps running until Ctrl-C. Page: {address}", style="good")
         self._screen.line(f"  edit    {manifests}")
-        self._screen.line(f"  look    drover status --server {address}")
+        self._screen.line(f"  look    {look}")
         self._screen.line(f"  the API {endpoints[0]}/api2/json/version")
 
     def _tell_nodes(self, view: ClusterView) -> None:

@@ -38,11 +38,15 @@ PATIENCE_SECONDS = 900.0
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """How the demo is to be played. `speed`: how many seconds pass on both sides' clock in one real second."""
+    """How the demo is to be played.
+
+    `speed`: how many seconds pass on both sides' clock in one real second. `program`: what people type to run Drover.
+    """
 
     speed: float = 5.0
     seed: int = 1
     keep: bool = False
+    program: str = "drover"
 
 
 class SceneFailedError(Exception):
@@ -107,14 +111,14 @@ class _Stage:
             "everybody home",
             lambda view, _: self._moves_done(view) and bool(away) and away <= told.returned(),
         )
-        told.closing(await _requests(address))
+        told.closing(await _requests(address), self._demo.program)
         if self._demo.keep:
             await self._keep(endpoints, address)
 
     async def _keep(self, endpoints: Sequence[str], address: str) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
-        self._narrator.staying(endpoints, address, self._manifests)
+        self._narrator.staying(endpoints, f"{self._demo.program} status --server {address}", address, self._manifests)
         await self._stop.wait()
 
     def _files(self) -> ClusterFile:
