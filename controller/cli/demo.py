@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -64,6 +65,12 @@ class PlainScreen:
         return False
 
 
+def _program() -> str:
+    """What people have to type: after `make demo` there is no `drover` in their PATH."""
+    typed = sys.argv[0]
+    return typed if Path(typed).name == "drover" and shutil.which("drover") is None else "drover"
+
+
 @click.command()
 @click.option("--keep", is_flag=True, help="Leave everything running at the end, with its addresses.")
 @click.option(
@@ -80,6 +87,6 @@ def command(keep: bool, speed: float, seed: int, lines_only: bool) -> None:
     log.configure(LogSettings(format="console", level="error"), stream=sys.stderr)
     screen = PlainScreen() if lines_only or not sys.stdout.isatty() else TerminalScreen()
     try:
-        asyncio.run(run(Demo(speed=speed, seed=seed, keep=keep), screen))
+        asyncio.run(run(Demo(speed=speed, seed=seed, keep=keep, program=_program()), screen))
     except SceneFailedError as error:
         raise click.ClickException(str(error)) from error

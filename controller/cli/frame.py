@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import click
 
+from controller import __version__
 from controller.model.errors import DroverError
 from controller.settings import SettingsError
 
@@ -97,6 +98,7 @@ Completion:       eval "$(_DROVER_COMPLETE=bash_source drover)"  (or zsh_source,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+@click.version_option(__version__, prog_name="drover", message="%(prog)s %(version)s")
 @click.pass_context
 def drover(ctx: click.Context) -> None:
     """Without a verb: the help."""

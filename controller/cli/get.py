@@ -28,8 +28,9 @@ def command(
 ) -> None:
     """List objects of a KIND, or show the one called NAME.
 
-    KIND is a kind, its plural or its short name, in any case: pveclusters (pvec), pvenodes (pven), nodemaintenances (nm),
-    placementpolicies (pp), migrationpolicies (mp), replicationpolicies (rp); or guests, migrations, plans, events.
+    KIND is a kind, its plural or its short name, in any case: pveclusters (pvec, clusters), pvenodes (pven, nodes),
+    nodemaintenances (nm, maintenances), placementpolicies (pp, placements), migrationpolicies (mp),
+    replicationpolicies (rp); or guests, migrations, plans, events.
     """
     plural, client = plural_of(kind), options.client(server, config)
     if name is not None:

@@ -7,7 +7,7 @@ import click
 
 from controller.cli.jsonpath import value_at
 from controller.cli.table import Cell, tone_of
-from controller.report.objects import kind_of
+from controller.report.objects import ALSO, kind_of
 from controller.report.units import duration, epoch_of, rate, size
 from controller.report.views import VIEWS, view_of
 from controller.specs import KINDS
@@ -23,7 +23,9 @@ def plural_of(word: str) -> str:
         return KINDS[kind].plural
     view = view_of(word)
     if view is None:
-        known = [*(f"{item.plural} ({', '.join(item.short_names)})" for item in KINDS.values()), *VIEWS]
+        also = {kind: [word for word, meant in ALSO.items() if meant == kind and word.endswith("s")] for kind in KINDS}
+        known = [*(f"{item.plural} ({', '.join([*item.short_names, *also[kind]])})" for kind, item in KINDS.items())]
+        known += VIEWS
         raise click.UsageError(f"there is no kind {word!r}; known: {', '.join(known)}")
     return view
 

@@ -4,6 +4,7 @@ Used by `report.http`; `report.views` has the read-only kinds beside them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeAlias
 
 from controller.model.condition import Condition
@@ -42,13 +43,28 @@ def status_data(status: ObjectStatus) -> Data:
     }
 
 
+ALSO: Mapping[str, str] = MappingProxyType(
+    {
+        "cluster": "PveCluster",
+        "clusters": "PveCluster",
+        "node": "PveNode",
+        "nodes": "PveNode",
+        "maintenance": "NodeMaintenance",
+        "maintenances": "NodeMaintenance",
+        "placement": "PlacementPolicy",
+        "placements": "PlacementPolicy",
+    }
+)
+"""What else people call the kinds. Not in the CRDs: in Kubernetes `nodes` are other nodes."""
+
+
 def kind_of(word: str) -> str | None:
-    """The kind that people mean by its name, plural or short name, in any case."""
+    """The kind that people mean by its name, plural, short name or an everyday word, in any case."""
     wanted = word.lower()
     for name, kind in KINDS.items():
         if wanted in {name.lower(), kind.plural, *(short.lower() for short in kind.short_names)}:
             return name
-    return None
+    return ALSO.get(wanted)
 
 
 def _condition(condition: Condition) -> Data:

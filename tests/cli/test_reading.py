@@ -39,7 +39,7 @@ def test_status_shows_drains_moves_and_what_is_blocked_with_reason_and_remedy(sa
         assert line in done.output.splitlines()
 
 
-@pytest.mark.parametrize("word", ["nm", "NodeMaintenance", "nodemaintenances", "NODEMAINTENANCE"])
+@pytest.mark.parametrize("word", ["nm", "NodeMaintenance", "nodemaintenances", "NODEMAINTENANCE", "maintenances"])
 def test_a_kind_answers_to_all_its_names(said: Said, daemon: Daemon, word: str) -> None:
     done = said("get", word, "--server", daemon.url)
     assert table(done.output) == [
@@ -150,7 +150,7 @@ def test_colours_are_for_terminals_that_want_them(said: Said, daemon: Daemon, mo
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("get", "nonsense"), 64, "there is no kind 'nonsense'; known: pveclusters (pvec)"),
+        (("get", "nonsense"), 64, "there is no kind 'nonsense'; known: pveclusters (pvec, clusters)"),
         (("get", "guest", "999"), 1, "there is no Guest 999"),
         (("get", "nm", "label-pve9"), 1, "there is no NodeMaintenance label-pve9"),
         (("describe", "nm"), 64, "Missing argument 'NAME'"),

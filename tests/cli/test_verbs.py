@@ -1,6 +1,7 @@
 """Verbs that need no daemon: plan, validate, schema, rights, version, and the frame around all."""
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -211,7 +212,7 @@ def test_the_help_and_the_version_import_nothing_heavy() -> None:
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    command = f"{sys.executable} -m controller schema --print all | head -c 10"
+    command = f"{shlex.quote(sys.executable)} -m controller schema --print all | head -c 10"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
