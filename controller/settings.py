@@ -5,7 +5,9 @@ a setting as a value. Git may *name* a credential or a hook; what the name means
 is decided here.
 """
 
+import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -152,7 +154,7 @@ def _settings(top: "_Table", env: Mapping[str, str], *, secrets: bool) -> Settin
 
 def _http(listen: str, table: "_Table") -> HttpSettings:
     host, colon, port = listen.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
+    if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise table.error("listen", f"{listen!r} is not an address; use HOST:PORT such as 127.0.0.1:9808")
     return HttpSettings(host.strip("[]"), int(port))
 
@@ -176,17 +178,23 @@ def _credential(name: str, table: "_Table", env: Mapping[str, str]) -> Credentia
 
 def _secret(table: "_Table", source: str, env: Mapping[str, str]) -> Secret:
     given = table.text(source)
-    if source == "secret":
-        return Secret(given)
     if source == "secretEnv":
         if not env.get(given):
             raise table.error(source, f"the environment variable {given} is not set")
-        return Secret(env[given])
-    path = table.folder(env) / given  # an absolute path stays what it is
-    try:
-        return Secret(path.read_text(encoding="utf-8").strip())
-    except OSError as error:
-        raise table.error(source, f"{path} can't be read: {error.strerror}") from error
+        given = env[given]
+    elif source == "secretFile":
+        path = table.folder(env) / given  # an absolute path stays what it is
+        try:
+            given = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise table.error(source, f"{path} can't be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise table.error(source, f"{path} holds no text; put the token's secret into it, alone") from error
+    # It becomes part of a header: a blank or a line break in it would be an error of the wire that no one understands.
+    secret = given.strip()
+    if not re.fullmatch("[!-~]+", secret):
+        raise table.error(source, "holds no token's secret: one word of printable ASCII, alone")
+    return Secret(secret)
 
 
 class _Table:
@@ -232,7 +240,7 @@ class _Table:
     def number(self, key: str, default: float, *, least: float) -> float:
         self._asked.add(key)
         value = self._content.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < math.inf:
             raise self.error(key, f"has to be a number of at least {least:g}")
         return float(value)
 

@@ -50,6 +50,11 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
         (TOKEN.replace("!main", "") + "secret = 'x'", "credentials.home.tokenId: 'drover@pve' is not a token id"),
         (TOKEN.replace('"https://pve1.example.org:8006"', "") + "secret = 'x'", "endpoints: names no endpoint"),
         ("=", "not valid TOML"),
+        ("[http]\nlisten = '127.0.0.1:²'", "is not an address"),
+        ("[loop]\nintervalSeconds = nan", "has to be a number of at least 1"),
+        ("[loop]\nintervalSeconds = inf", "has to be a number of at least 1"),
+        (TOKEN + "secret = ''", "credentials.home.secret: holds no token's secret"),
+        (TOKEN + "secret = 'two words'", "credentials.home.secret: holds no token's secret"),
     ],
 )
 def test_a_mistake_is_named_with_file_and_key(tmp_path: Path, text: str, said: str) -> None:
@@ -76,6 +81,14 @@ def test_or_where_systemd_put_it(tmp_path: Path) -> None:
 def test_a_secret_file_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="nowhere can't be read: No such file or directory"):
         settings(tmp_path, TOKEN + "secretFile = '/nowhere'")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"s3cret\ntwo\n", b"\xff\xfe\x00"])
+def test_a_secret_file_without_a_secret_is_named_and_not_shown(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "token").write_bytes(content)
+    with pytest.raises(SettingsError, match=r"credentials\.home\.secretFile: .*token's secret") as caught:
+        settings(tmp_path, TOKEN + "secretFile = 'token'")
+    assert "s3cret" not in str(caught.value)
 
 
 def test_who_only_asks_the_daemon_need_not_read_its_secrets(tmp_path: Path) -> None:
