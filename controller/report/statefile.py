@@ -104,12 +104,15 @@ def open_readable(path: Path) -> sqlite3.Connection:
         database = sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
         database.execute("PRAGMA query_only = ON")
         if not _is_ours(database, path):
-            database.close()
             raise Rejected(Why.NOT_FOUND, f"the state file {path} is still empty")
     except sqlite3.Error as error:
         if database is not None:
             database.close()
         raise failed(path, "opening it", error) from error
+    except DroverError:
+        if database is not None:
+            database.close()
+        raise
     return database
 
 

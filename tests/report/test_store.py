@@ -474,8 +474,14 @@ def test_a_damaged_file_is_an_error_and_not_an_empty_memory(tmp_path: Path, firs
         with pytest.raises(DroverError) as failed:
             opener(tmp_path, LAB)
         assert failed.value.why is Why.STORE_FAILED
+        assert path not in open_files(), "a daemon asks again every few seconds"
     with pytest.raises(DroverError):
         read_memory(tmp_path, LAB)
+
+
+def open_files() -> set[Path]:
+    """The files that this process has open."""
+    return {entry.resolve() for entry in Path("/proc/self/fd").iterdir()}
 
 
 # Crashes. Every verb that writes is one step.
