@@ -50,7 +50,8 @@ def _complaint(do: str, arguments: Mapping[str, Any]) -> str:
         inspect.signature(function).bind(None, **arguments)
     except TypeError as error:
         allowed = list(inspect.signature(function).parameters)[1:]
-        return f"{do}: {error}; allowed: {', '.join(allowed) or 'none'}"
+        complaint = str(error).replace(" keyword-only", "")  # which newer Pythons say
+        return f"{do}: {complaint}; allowed: {', '.join(allowed) or 'none'}"
     return ""
 
 
