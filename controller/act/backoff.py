@@ -3,9 +3,12 @@
 The delays have no random part: a story must repeat bit by bit, and moves are spread by slots, not by chance.
 """
 
+from collections.abc import Iterable
+
 from controller.decide.desired import implied_ref
 from controller.model.ids import GuestIdentity, NodeName, ObjectRef, Vmid
 from controller.model.memory import Backoff, Memory
+from controller.model.outcome import Outcome, Result
 from controller.model.reasons import Why
 from controller.specs import Specs
 from controller.specs.migrationpolicy import Retry
@@ -29,6 +32,7 @@ PASSING = frozenset(
         Why.NODE_UNREACHABLE,
         Why.NOT_OBSERVED_YET,
         Why.NO_QUORUM,
+        Why.REPLICATION_RUNNING,
         Why.SLOT_TAKEN,
         Why.STALE,
         Why.STATE_CHANGED,
@@ -50,11 +54,42 @@ def after_failure(
 
     Past the policy's limit the plan calls the guest blocked (RetryLimit). `now` in epoch seconds.
     """
-    known = before is not None and before.identity.same_as(identity) and before.under == under
-    failures = 1 + (before.failures if known and before is not None else 0)
+    failures = 1 + _failures(before, identity, under)
     # The exponent is bounded: a float overflows at 1024 doublings.
     delay = retry.backoff_seconds * retry.backoff_factor ** min(failures - 1, 100)
     return Backoff(identity, failures, now + min(delay, retry.max_backoff_seconds), why, message, under)
+
+
+def obstacle(
+    identity: GuestIdentity, before: Backoff | None, *, why: Why, message: str, until: float, under: str
+) -> Backoff:
+    """What is remembered of a guest that can't be moved as it is: no failure more, and none forgotten."""
+    return Backoff(identity, _failures(before, identity, under), until, why, message, under)
+
+
+def _failures(before: Backoff | None, identity: GuestIdentity, under: str) -> int:
+    same = before is not None and before.identity.same_as(identity) and before.under == under
+    return before.failures if before is not None and same else 0
+
+
+def holds_back(outcome: Outcome, memory: Memory) -> bool:
+    """Whether a refusal is one that waiting does not remove: the next plan says blocked."""
+    backoff = memory.backoffs.get(outcome.vmid)
+    return outcome.result is Result.REFUSED and backoff is not None and backoff.until > outcome.at
+
+
+def news(outcomes: Iterable[Outcome], before: Memory) -> tuple[Outcome, ...]:
+    """The outcomes without refusals for what was known already: every obstacle is looked at again once a minute."""
+
+    def known(outcome: Outcome) -> bool:
+        backoff = before.backoffs.get(outcome.vmid)
+        return (
+            outcome.result is Result.REFUSED
+            and backoff is not None
+            and (backoff.why, backoff.message) == (outcome.why, outcome.message)
+        )
+
+    return tuple(outcome for outcome in outcomes if not known(outcome))
 
 
 def mark(cause: ObjectRef, policy: str, specs: Specs) -> str:

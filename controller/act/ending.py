@@ -173,9 +173,9 @@ def _failure(flight: Flight, facts: Facts, who: str) -> Ending:
         case Word.LOST:
             why, text = Why.TASK_LOST, f"PVE's task ended without a result; {still}"
         case _ if facts.sent:
-            why, text = Why.MIGRATION_FAILED, f"the migration broke off while copying; {still}: {facts.error}"
+            why, text = Why.MIGRATION_FAILED, f"the migration broke off while copying: {facts.error}; {still}"
         case _:
-            why, text = Why.MIGRATION_ABORTED, f"PVE gave up at the start; {still}: {facts.error}"
+            why, text = Why.MIGRATION_ABORTED, f"PVE gave up at the start: {facts.error}; {still}"
     return Ending(Result.FAILED, why, text, counts=True)
 
 

@@ -95,8 +95,8 @@ class _Starter:
         objections = self._objections(move, look)
         if objections:
             return self._refused(move, objections)
-        move = preflight.refine(move, look.fresh)
         before = self.store.memory()
+        move = preflight.refine(move, look.fresh, self.specs, self.seen, before)
         try:
             flight = self.store.begin_flight(self._flight(move, look), origin=self._origin(move, look))
         except DroverError as error:
@@ -107,7 +107,7 @@ class _Starter:
                 move.source, move.kind, move.vmid, move.target, move.options, running=running
             )
         except Ambiguous as error:
-            text = f"the request to move {move.name} was sent, but {error.message}; Drover observes what became of it"
+            text = f"the request to move {move.name} was sent, but {error.message.rstrip('.')}; Drover observes what became of it"
             return self._outcome(move, Result.UNKNOWN, Why.ANSWER_LOST, text)
         except DroverError as error:
             return self._never_started(move, flight, error, before.origins.get(move.vmid))
@@ -201,8 +201,16 @@ class _Starter:
             return outcome
         under = backoff.mark(move.cause, move.options.policy, self.specs)
         until = self.clock.wall() + backoff.LOOK_AGAIN_SECONDS
+        held = backoff.obstacle(
+            move.identity,
+            self.store.memory().backoffs.get(move.vmid),
+            why=lasting.why,
+            message=text,
+            until=until,
+            under=under,
+        )
         try:
-            self.store.back_off(Backoff(move.identity, 0, until, lasting.why, text, under))
+            self.store.back_off(held)
         except DroverError as failed:
             return replace(outcome, warning=failed.message)
         return outcome

@@ -47,8 +47,10 @@ def no_room(scene: Scene, stage: Stage, guest: Guest, node: NodeName) -> str | N
         return "reports no memory size"
     if unknown := stage.room.unknown(node):
         return f"may be full (the size of {names(scene, unknown)} is unknown)"
-    free = stage.room.free(node) or 0
-    return f"has {size(max(0, free))} of {size(scene.limits[node] or 0)} free"
+    free, most = stage.room.free(node) or 0, scene.limits[node] or 0
+    here = sum(scene.needs.get(resident.vmid) or 0 for resident in scene.residents.get(node, ()))
+    verb = "has" if free == most - here else "will have"
+    return f"{verb} {size(max(0, free))} of {size(most)} free"
 
 
 def no_seat(scene: Scene, stage: Stage, guest: Guest, node: NodeName) -> str | None:

@@ -35,7 +35,9 @@ def plan(draft: Draft) -> None:
                 intents.append(_intent(scene, guest, origin))
     found, failed = draft.place(intents)
     draining = any(intent.lane is Lane.DRAIN for intent, _ in board.assigned) or any(
-        flight.lane is Lane.DRAIN for flight in scene.memory.flights.values()
+        # What a drain that was called off has started has its place already.
+        flight.lane is Lane.DRAIN and flight.source in scene.wanted.maintenance
+        for flight in scene.memory.flights.values()
     )
     for intent in intents:
         vmid, home = intent.guest.vmid, intent.nodes[0]

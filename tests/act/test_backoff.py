@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from controller.act.backoff import after_failure, mark, outdated, retry_of
-from controller.model.ids import GuestIdentity, GuestKind, ObjectRef, Vmid
+from controller.act.backoff import after_failure, holds_back, mark, news, obstacle, outdated, retry_of
+from controller.model.ids import GuestIdentity, GuestKind, NodeName, ObjectRef, Vmid
 from controller.model.memory import Backoff, Memory
+from controller.model.outcome import Outcome, Result
+from controller.model.plan import Lane
 from controller.model.reasons import Why
 from controller.specs import Meta, MigrationPolicy, PveNode, Specs
 from controller.specs.common import GuestSelector
@@ -89,3 +91,32 @@ def test_a_changed_spec_starts_anew(now: Specs, free: bool) -> None:
 def test_guests_without_a_policy_are_retried_by_default() -> None:
     assert retry_of("", BASE) == retry_of("gone", BASE) == Retry()
     assert retry_of("gentle", Specs.of([policy(limit=1)])).limit == 1
+
+
+def refusal(why: Why = Why.LOCAL_MEDIA, message: str = "an ISO", result: Result = Result.REFUSED) -> Outcome:
+    return Outcome(WEB, "web", NodeName("pve1"), NodeName("pve2"), result, why, LABEL, Lane.DRAIN, message, at=1000.0)
+
+
+def test_an_obstacle_forgets_no_failure_and_adds_none() -> None:
+    failed = Backoff(WEB, 3, 0.0, Why.MIGRATION_FAILED, "m", "x@1")
+    for before, failures in ((failed, 3), (None, 0), (replace(failed, under="x@0"), 0)):
+        held = obstacle(WEB, before, why=Why.LOCAL_MEDIA, message="an ISO", until=60.0, under="x@1")
+        assert (held.failures, held.until, held.why) == (failures, 60.0, Why.LOCAL_MEDIA)
+
+
+def test_the_same_obstacle_is_told_once() -> None:
+    known = Memory(backoffs={WEB.vmid: Backoff(WEB, 0, 0.0, Why.LOCAL_MEDIA, "an ISO", "x@1")})
+    assert news([refusal()], known) == ()
+    for fresh in (refusal(why=Why.LOCAL_DISK), refusal(message="another ISO"), refusal(result=Result.STARTED)):
+        assert news([fresh], known) == (fresh,)
+    assert news([refusal()], Memory()) == (refusal(),)
+
+
+@pytest.mark.parametrize(
+    ("until", "result", "holds"),
+    [(1060.0, Result.REFUSED, True), (990.0, Result.REFUSED, False), (1060.0, Result.STARTED, False)],
+)
+def test_a_refusal_with_a_back_off_of_now_holds_back(until: float, result: Result, holds: bool) -> None:
+    memory = Memory(backoffs={WEB.vmid: Backoff(WEB, 0, until, Why.LOCAL_MEDIA, "an ISO", "x@1")})
+    assert holds_back(refusal(result=result), memory) is holds
+    assert not holds_back(refusal(result=result), Memory())
