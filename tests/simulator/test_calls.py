@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from controller.simulator import faults
+from controller.simulator.seed import load
+from controller.simulator.world import World
 from tests.simulator.lab import Lab
 
 WEAK = "PVEAPIToken=weak@pve!none=0b1c9b3e-0000-4000-8000-000000000002"
@@ -230,6 +232,17 @@ def test_a_minority_answers_and_refuses_to_write() -> None:
     assert {row["quorate"] for row in lab.get("/cluster/status", node="pve2") if row["id"] == "cluster"} == {1}
     faults.apply(lab.world, "heal")
     assert lab.get("/nodes/pve1/qemu/100/migrate")["running"] == 1
+
+
+def test_half_of_the_votes_is_no_quorum() -> None:
+    lab = Lab(extra="")
+    world = World(load("nodes: {pve1: {}, pve2: {}}\n"))
+    assert world.quorate("pve1")
+    faults.apply(world, "partition", nodes=["pve2"])
+    assert not world.quorate("pve1")
+    assert not world.quorate("pve2")
+    faults.apply(lab.world, "partition", nodes=["pve3"])
+    assert lab.world.quorate("pve1")
 
 
 def test_a_minority_goes_on_believing_what_it_knew() -> None:

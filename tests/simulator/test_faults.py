@@ -83,9 +83,11 @@ def test_a_refusal_says_its_reason_message_and_errors(wire: Wire) -> None:
 def test_the_next_endpoint_answers_when_one_is_down_and_stays_first(lab: Lab, wire: Wire) -> None:
     faults.apply(lab.world, "pveproxy-down", node="pve1")
     assert isinstance(wire.get("/cluster/status"), list)
-    lab.simulator.requests = 0
-    wire.get("/version")
-    assert lab.simulator.requests == 1
+    faults.apply(lab.world, "pveproxy-up", node="pve1")
+    with pytest.raises(HttpFailure) as caught:
+        wire.get("/nope")
+    assert caught.value.endpoint == "pve2:8006"
+    faults.apply(lab.world, "pveproxy-down", node="pve1")
     with pytest.raises(HttpFailure) as caught:
         wire.get("/nodes/pve1/status")
     assert (caught.value.status, caught.value.reason) == (595, "Connection refused")

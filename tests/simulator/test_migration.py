@@ -5,11 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.simulator import faults
-from controller.simulator.engine import Body, Process
+from controller.simulator.engine import Body, Interrupted, Process
 from controller.simulator.migrate import worker
 from controller.simulator.migration import Order
 from controller.simulator.precopy import Copied, Precopy
 from controller.simulator.seed import load
+from controller.simulator.tasks import Task
 from controller.simulator.units import GIB, MIB
 from controller.simulator.world import World
 from tests.simulator.lab import Lab
@@ -219,6 +220,36 @@ def test_a_stopped_worker_cleans_up_and_a_killed_one_leaves_its_lock() -> None:
     assert lab.world.guests[100].lock is None
     assert lab.world.guests[101].lock == "migrate"
     assert lab.world.network.flows == []
+
+
+def test_an_aborted_mirror_leaves_no_disk_on_the_target() -> None:
+    lab = Lab()
+    task = lab.migrate(103, "pve2", online=1, with__local__disks=1)
+    lab.go(8)
+    place = lab.world.storages["local"].place
+    assert "local:103/vm-103-disk-0.raw" in place("pve2")
+    lab.world.tasks.stop(task)
+    lab.go(10)
+    assert task.exitstatus == "migration problems"
+    assert place("pve2") == {}
+    assert "local:103/vm-103-disk-0.raw" in place("pve1")
+
+
+def test_a_worker_that_does_not_end_in_five_seconds_is_killed() -> None:
+    lab = Lab()
+
+    def stubborn(_task: Task) -> Body:
+        try:
+            yield 100.0
+        except Interrupted:
+            yield 100.0
+
+    task = lab.world.spawn("pve1", "qmmove", "100", "root@pam", stubborn)
+    assert lab.world.tasks.stop(task) == 4.0
+    lab.go(4.9)
+    assert task.running
+    lab.go(0.2)
+    assert task.exitstatus == "unexpected status"
 
 
 def test_the_target_dies_under_way_and_the_guest_stays() -> None:

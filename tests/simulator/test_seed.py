@@ -113,6 +113,16 @@ def test_accidents_are_valid_faults() -> None:
     assert list(faults.check(file.model_copy(update={"faults": timeline}))) == []
 
 
+def test_one_lasting_accident_is_over_before_the_next_begins() -> None:
+    begins = ("node-crash", "pveproxy-down", "pvedaemon-down", "partition", "storage-inactive")
+    ends = ("node-return", "pveproxy-up", "pvedaemon-up", "heal", "storage-active")
+    for seed in range(20):
+        away = 0
+        for fault in storm(generate(nodes=3, guests=5), seconds=50_000, every=60.0, seed=seed):
+            away += (fault.do in begins) - (fault.do in ends)
+            assert away in (0, 1)
+
+
 def test_expectations_tell_what_did_not_hold() -> None:
     lab = Lab(
         extra="expect:\n  - {at: 5, guest: 100, node: pve1, status: running, lock: none}\n  - {at: 6, guest: 101, node: pve2}\n"
