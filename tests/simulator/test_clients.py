@@ -95,7 +95,8 @@ def test_get_create_set_and_delete_of_the_examples() -> None:
         proxmox.pools("lab").set(vms="101", delete=1)
         proxmox.pools("lab").delete()
         assert [pool["poolid"] for pool in proxmox.pools.get()] == ["prod"]
-        proxmox.nodes("pve1").qemu(100).config.post(description="a line\nand another: äöü & =", tags="one;two")
+        upid = proxmox.nodes("pve1").qemu(100).config.post(description="a line\nand another: äöü & =", tags="one;two")
+        assert Tasks.blocking_status(proxmox, upid, polling_interval=0.02)["exitstatus"] == "OK"
         assert proxmox.nodes("pve1").qemu(100).config.get()["description"].startswith("a line\nand another: äöü & =")
         assert world.guests[100].config["tags"] == "one;two"
         proxmox.access.users.create(userid="new@pve", comment="somebody")
