@@ -6,108 +6,46 @@ order are those of pve-ha-manager: PVE/HA/Manager.pm, LRM.pm, CRM.pm and NodeSta
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from controller.simulator.guests import Guest
-from controller.simulator.ha_rules import Rule, RuleBook
+from controller.simulator.ha_local import LRM_ROUND, SUCCESS, WRONG_NODE, LocalManagers
+from controller.simulator.ha_placement import Service, imbalance
+from controller.simulator.ha_rules import Rule
 from controller.simulator.seed import HaFile
 
 if TYPE_CHECKING:
     from controller.simulator.world import World
 
 CRM_ROUND = 10.0
-LRM_ROUND = 5.0
 FIRST_ROUND = 0.2
 """Seconds from the first thing to do until the CRM, which was idle, looks at it."""
 DEAD_AFTER = 30.0
 """Age of a manager's time stamp from which the API calls it dead (pve-ha-manager: PVE/API2/HA/Status.pm)."""
 FENCE_DELAY = 60.0
 """How long a node is unknown before it is to be fenced (pve-ha-manager: PVE/HA/NodeStatus.pm)."""
-WATCHDOG = 60.0
-"""Seconds without quorum after which a node with services under HA resets itself (pve-ha-manager: src/watchdog-mux.c)."""
 AGENT_LOCK = 120.0
 MASTER_LOCK = 110.0
 """How long the locks of a dead LRM and of a dead master last (pve-cluster: src/pmxcfs)."""
-WORKERS = 4
-"""Parallel actions of one LRM unless datacenter.cfg has max_workers (pve-ha-manager: PVE/HA/Env/PVE2.pm)."""
-IDLE_SECONDS = 900.0
 RECOVERY_UNLOCKS = (
     "backup", "mounted", "migrate", "clone", "rollback", "snapshot", "snapshot-delete", "suspending", "suspended",
 )  # fmt: skip
 """Locks that fencing takes away (pve-ha-manager: PVE/HA/Manager.pm fix_lock)."""
-SUCCESS, WRONG_NODE = 0, 7
-ACTIONS = frozenset({"started", "stopped", "request_stop", "migrate", "relocate", "request_start_balance"})
-Perform: TypeAlias = Callable[[Guest, str, str, Callable[[int], None]], None]
-"""Carries out a state of a guest, with the target node of a move, and reports an exit code."""
 
 
-@dataclass(slots=True)
-class Service:
-    """What the manager knows of one resource."""
-
-    state: str
-    node: str
-    uid: str
-    target: str = ""
-    running: bool = False
-    cmd: tuple[str, str] | None = None
-    maintenance_node: str = ""
-    failed: list[str] = field(default_factory=list)
-    hurry: bool = False
-
-    def row(self) -> dict[str, Any]:
-        """Return its entry of manager_status."""
-        row: dict[str, Any] = {"state": self.state, "node": self.node, "uid": self.uid}
-        if self.running:
-            row["running"] = 1
-        places = {"target": self.target, "maintenance_node": self.maintenance_node}
-        row |= {key: value for key, value in places.items() if value}
-        if self.cmd is not None:
-            row["cmd"] = list(self.cmd)
-        if self.failed:
-            row["failed_nodes"] = self.failed
-        return row
-
-
-@dataclass(slots=True)
-class Lrm:
-    """One node's local resource manager. `state`: wait_for_agent_lock, active or maintenance."""
-
-    state: str = "wait_for_agent_lock"
-    mode: str = "active"
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)
-    busy: set[str] = field(default_factory=set)
-    written: float = 0.0
-    useful: float = 0.0
-
-
-class HighAvailability:
+class HighAvailability(LocalManagers):
     """The HA stack of one cluster. Sleeps until there is a first resource."""
 
     def __init__(self, world: "World", resources: dict[str, dict[str, Any]], file: HaFile) -> None:
-        self._world = world
-        self.perform: Perform = _leave_alone
-        self.reset: Callable[[str], None] = lambda _node: None
-        """Power-cycles a node, as its watchdog does; given by the simulator."""
-        self.resources = resources
-        self.book = RuleBook()
+        super().__init__(world, resources)
         self.book.groups = {name: dict(group) for name, group in file.groups.items()}
         self.book.rules = {name: Rule.of(name, entry) for name, entry in file.rules.items()}
-        self.services: dict[str, Service] = {}
-        self.lrms = {name: Lrm() for name in world.nodes}
-        self.node_status: dict[str, str] = {}
-        self.node_requests: dict[str, dict[str, int]] = {}
-        self.disarm: dict[str, str] | None = None
         self.master = ""
         self.timestamp = 0.0
         self.ever_active = False
         self._asked: list[tuple[str, str, str]] = []
         self._offline_since: dict[str, float] = {}
         self._serial = 0
-        self._ticking = False
-        self._index: dict[str, list[str]] | None = None
         self._hold = 0
         self.book.group_of = {sid: str(entry["group"]) for sid, entry in resources.items() if "group" in entry}
         if self.has_rules:
@@ -136,15 +74,6 @@ class HighAvailability:
         self.book.groups, self.book.group_of = {}, {}
 
     # -- what people and programs ask for
-
-    def sid_of(self, guest: Guest) -> str:
-        """Return the resource id a guest has or would have."""
-        return f"{'ct' if guest.type == 'lxc' else 'vm'}:{guest.vmid}"
-
-    def guest_of(self, sid: str) -> Guest | None:
-        """Return the guest behind a resource id."""
-        guest = self._world.guests.get(int(sid.partition(":")[2]))
-        return guest if guest is not None and self.sid_of(guest) == sid else None
 
     def manages(self, guest: Guest) -> bool:
         """Whether API calls about the guest become requests to HA."""
@@ -180,10 +109,6 @@ class HighAvailability:
         self.ever_active = True
         self.wake()
 
-    def blockers(self, sid: str, node: str) -> list[str]:
-        """Return the resources of a negative rule that live on `node` or are on their way there."""
-        return [other for other in self.book.partners(sid, "negative") if node in self._places(other)]
-
     def forget(self, sid: str) -> None:
         """Remove a resource and its part in rules."""
         self.resources.pop(sid, None)
@@ -199,19 +124,6 @@ class HighAvailability:
         """Accept a rule; the CRM acts on it in its next round."""
         self.book.rules[rule.name] = rule
         self.wake()
-
-    def lrm_written(self, node: str) -> float:
-        """Return when a node's LRM last wrote its status; while nothing is managed it writes too, unseen by the simulation."""
-        world = self._world
-        alive = world.nodes[node].powered and world.quorate(node)
-        return world.now - world.now % LRM_ROUND if alive and not self._ticking else self.lrms[node].written
-
-    def local(self, node: str) -> Lrm:
-        """Return a node's LRM; one that was started anew by a boot remembers no lock."""
-        lrm = self.lrms[node]
-        if self._world.nodes[node].powered and self._world.nodes[node].booted_at > lrm.written:
-            lrm = self.lrms[node] = Lrm(results=lrm.results)
-        return lrm
 
     @property
     def digest(self) -> str:
@@ -378,7 +290,7 @@ class HighAvailability:
         return None if result is None else int(result["exit_code"])
 
     def _in_request_start(self, sid: str, service: Service, _result: int | None) -> None:
-        if "1" in self.crs("ha-rebalance-on-start", "0") and (best := self._select(sid, service, "best-score")) not in (
+        if "1" in self.crs("ha-rebalance-on-start", "0") and (best := self.select(sid, service, "best-score")) not in (
             None,
             service.node,
         ):
@@ -439,7 +351,7 @@ class HighAvailability:
             if not try_next:
                 self._change(service, "error")
                 return
-        node = self._select(sid, service, "try-next" if try_next else "none")
+        node = self.select(sid, service, "try-next" if try_next else "none")
         if node is None or node == service.node:
             if result is not None:
                 service.uid = self._uid()
@@ -463,7 +375,7 @@ class HighAvailability:
 
     def _in_recovery(self, sid: str, service: Service, _result: int | None) -> None:
         guest = self.guest_of(sid)
-        node = self._select(sid, service, "best-score")
+        node = self.select(sid, service, "best-score")
         if guest is None or node is None:
             return
         world = self._world
@@ -494,194 +406,20 @@ class HighAvailability:
             b64encode(hashlib.sha256(f"{self._world.seed} {self._serial}".encode()).digest()[:16]).decode().rstrip("=")
         )
 
-    # -- where a service belongs (PVE/HA/Manager.pm select_service_node)
-
-    def _places(self, sid: str) -> set[str]:
-        service = self.services.get(sid)
-        if service is not None:
-            return {service.node, service.target} - {""}
-        guest = self.guest_of(sid)
-        return {guest.node} if guest is not None else set()
-
-    def _select(self, sid: str, service: Service, preference: str) -> str | None:
-        online = [name for name, status in self.node_status.items() if status == "online"]
-        allowed, best = self.book.allowed(sid, online)
-        taken = {node for other in self.book.partners(sid, "negative") for node in self._places(other)}
-        stays = preference == "none" and service.node not in taken
-        if not best or (stays and not self._failback(sid) and service.node in allowed):
-            return service.node if best else None
-        if preference != "try-next" and service.maintenance_node in best:
-            return service.maintenance_node
-        best = self._with_partners(sid, best) - taken
-        if stays and service.node in best:
-            return service.node
-        scores = self._scores()
-        tried = service.failed if preference == "try-next" else []
-        return min(
-            (node for node in best if node not in tried), key=lambda node: (scores.get(node, 0.0), node), default=None
-        )
-
-    def _failback(self, sid: str) -> bool:
-        group = self.book.groups.get(self.book.group_of.get(sid, ""))
-        if group is not None:
-            return not int(group.get("nofailback", 0))
-        return bool(int(self.resources[sid].get("failback", 1)))
-
-    def _with_partners(self, sid: str, nodes: set[str]) -> set[str]:
-        counts: dict[str, int] = {}
-        for other in self.book.partners(sid, "positive"):
-            for node in self._places(other):
-                counts[node] = counts.get(node, 0) + 1
-        ranked = sorted((node for node in counts if node in nodes), key=lambda node: (-counts[node], node))
-        return {ranked[0]} if ranked else nodes
-
-    def crs(self, key: str, default: str) -> str:
-        """Return one part of datacenter.cfg's `crs`."""
-        parts = dict(part.partition("=")[::2] for part in str(self._world.options.get("crs", "")).split(","))
-        return parts.get(key, default)
-
-    def _scores(self) -> dict[str, float]:
-        """Load of each node: services (9.2: and running guests) in mode basic, memory by static and dynamic."""
-        world = self._world
-        scores = dict.fromkeys(world.nodes, 0.0)
-        mode = self.crs("ha", "basic")
-        for guest in world.guests.values():
-            service = self.services.get(self.sid_of(guest))
-            if service is None and not (guest.running and world.nodes[guest.node].at_least("9.2")):
-                continue
-            node = (service.target or service.node) if service is not None else guest.node
-            if mode == "basic":
-                scores[node] += 1.0
-            elif guest.running or service is not None:
-                scores[node] += (guest.memory if mode == "static" else guest.rss) / world.nodes[node].memory
-        return scores
-
     def _rebalance(self) -> None:
         """The one best move when the cluster was lopsided for some rounds (9.2: CRS option ha-auto-rebalance)."""
         if self.crs("ha-auto-rebalance", "0") != "1" or self.crs("ha", "basic") == "basic":
             return
         moving = any(service.state != "started" or service.cmd for service in self.services.values())
-        scores = {node: score for node, score in self._scores().items() if self.node_status.get(node) == "online"}
-        now = _imbalance(scores)
+        scores = {node: score for node, score in self.scores().items() if self.node_status.get(node) == "online"}
+        now = imbalance(scores)
         if moving or now * 100 <= float(self.crs("ha-auto-rebalance-threshold", "30")):
             self._hold = 0
             return
         self._hold += 1
         if self._hold < int(self.crs("ha-auto-rebalance-hold-duration", "3")):
             return
-        after, sid, node = min(self._moves(scores), default=(now, "", ""))
+        after, sid, node = min(self.moves(scores), default=(now, "", ""))
         if sid and (now - after) / now * 100 >= float(self.crs("ha-auto-rebalance-margin", "10")):
             self._hold = 0
             self.request("migrate", sid, node)
-
-    def _moves(self, scores: dict[str, float]) -> list[tuple[float, str, str]]:
-        found = []
-        for sid, service in self.services.items():
-            guest = self.guest_of(sid)
-            if guest is None or service.state != "started" or not guest.running:
-                continue
-            size = guest.memory if self.crs("ha", "basic") == "static" else guest.rss
-            for node in self.book.allowed(sid, scores)[1] - {service.node}:
-                if self.blockers(sid, node) or service.node not in scores:
-                    continue
-                moved = dict(scores)
-                moved[service.node] -= size / self._world.nodes[service.node].memory
-                moved[node] += size / self._world.nodes[node].memory
-                found.append((_imbalance(moved), sid, node))
-        return found
-
-    # -- the local managers
-
-    def _lrm_round(self, node: str) -> None:
-        if not self._ticking:
-            return
-        self._world.after(LRM_ROUND, lambda: self._lrm_round(node))
-        lrm, world = self.local(node), self._world
-        if not world.nodes[node].powered:
-            return
-        if not world.quorate(node):
-            if lrm.state != "wait_for_agent_lock" and world.now - lrm.written >= WATCHDOG:
-                world.log("ha-self-fence", node=node)
-                self.reset(node)
-            return
-        lrm.written = world.now
-        self._set_mode(node, lrm)
-        if lrm.mode == "maintenance":
-            self._forget_results(lrm)
-        if lrm.mode == "disarm":
-            lrm.state = "wait_for_agent_lock"
-            return
-        assigned = self.involved(node)
-        if assigned:
-            lrm.useful = world.now
-        if lrm.state == "wait_for_agent_lock":
-            if not assigned and lrm.mode != "maintenance":
-                return
-        elif not assigned and lrm.mode == "active" and world.now - lrm.useful > IDLE_SECONDS:
-            lrm.state = "wait_for_agent_lock"
-            return
-        lrm.state = "maintenance" if lrm.mode == "maintenance" else "active"
-        self._work(node, lrm)
-
-    def _forget_results(self, lrm: Lrm) -> None:
-        def present(uid: str, sid: str) -> bool:
-            return sid in self.services and self.services[sid].uid == uid
-
-        lrm.results = {uid: result for uid, result in lrm.results.items() if present(uid, result["sid"])}
-
-    def _set_mode(self, node: str, lrm: Lrm) -> None:
-        if self.disarm is not None:
-            lrm.mode = "disarm"
-        else:
-            lrm.mode = "maintenance" if self.node_requests.get(node, {}).get("maintenance") else "active"
-
-    def involved(self, node: str) -> bool:
-        """Whether the manager has given services to a node or is moving one there."""
-        return bool(self._assigned().get(node))
-
-    def _assigned(self) -> dict[str, list[str]]:
-        """Resource ids by the node that has them and the one they are on their way to."""
-        if self._index is None:
-            self._index = {}
-            for sid, service in sorted(self.services.items()):
-                for node in {service.node, service.target} - {""}:
-                    self._index.setdefault(node, []).append(sid)
-        return self._index
-
-    def _work(self, node: str, lrm: Lrm) -> None:
-        limit = int(self._world.options.get("max_workers", WORKERS))
-        for sid in tuple(self._assigned().get(node, ())):
-            service = self.services[sid]
-            if service.node != node or service.uid in lrm.results or sid in lrm.busy or len(lrm.busy) >= limit:
-                continue
-            guest = self.guest_of(sid)
-            if guest is not None and service.state in ACTIONS:
-                self._start_action(sid, service, guest, lrm)
-
-    def _start_action(self, sid: str, service: Service, guest: Guest, lrm: Lrm) -> None:
-        uid, state = service.uid, service.state
-        lrm.busy.add(sid)
-
-        def ended(code: int) -> None:
-            lrm.busy.discard(sid)
-            self._forget_results(lrm)
-            lrm.results[uid] = {"sid": sid, "state": state, "exit_code": code}
-
-        if guest.node != service.node:
-            ended(WRONG_NODE)
-        else:
-            what, service.hurry = ("stop_now" if service.hurry and state == "request_stop" else state), False
-            self.perform(guest, what, service.target, ended)
-
-
-def _leave_alone(_guest: Guest, _state: str, _target: str, ended: Callable[[int], None]) -> None:
-    """Stand in until the simulator gives HA its hands; see `simulator.ha_actions`."""
-    ended(SUCCESS)
-
-
-def _imbalance(scores: Mapping[str, float]) -> float:
-    """Spread of the nodes' load against its mean."""
-    mean = sum(scores.values()) / len(scores) if scores else 0.0
-    if mean == 0.0:
-        return 0.0
-    return float((sum((score - mean) ** 2 for score in scores.values()) / len(scores)) ** 0.5 / mean)

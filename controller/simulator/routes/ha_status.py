@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from controller.simulator.ha import DEAD_AFTER, HighAvailability, Lrm
+from controller.simulator.ha import DEAD_AFTER, HighAvailability
+from controller.simulator.ha_local import Lrm
 from controller.simulator.routes.registry import Call, route
 
 
