@@ -29,6 +29,7 @@ class MoveOptions:
     online: bool
     restart: bool = False  # containers: stop, move, start
     with_local_disks: bool = False
+    target_storage: str = ""  # `a:b,c:d`: local storages that are called otherwise on the target
     bandwidth_limit_mib_s: int = 0  # 0 = none of our own
     policy: str = ""  # the MigrationPolicy that won, "" = defaults
 

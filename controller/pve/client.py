@@ -235,8 +235,11 @@ def migrate_params(kind: GuestKind, target: NodeName, options: MoveOptions, *, r
     if kind is GuestKind.QEMU:
         params |= {"online": True} if running and options.online else {}
         params |= {"with-local-disks": True} if options.with_local_disks else {}
+        params |= {"targetstorage": options.target_storage} if options.target_storage else {}
     elif running and options.restart:
         params |= {"restart": True}
+    if kind is GuestKind.LXC and options.target_storage:
+        params["target-storage"] = options.target_storage
     if options.bandwidth_limit_mib_s:
         params |= {"bwlimit": options.bandwidth_limit_mib_s * 1024}
     return params

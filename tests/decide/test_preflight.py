@@ -7,8 +7,10 @@ import pytest
 
 from controller.decide import decide
 from controller.decide.preflight import CHECKS, Level, findings, objections, refine
+from controller.model.facts import Facts, HaFacts, Setup
 from controller.model.ids import GuestIdentity, GuestKind, NodeName, Vmid
 from controller.model.observed import (
+    Cpu,
     Disk,
     Fresh,
     Guest,
@@ -39,10 +41,17 @@ from tests.decide.build import (
     specs,
 )
 
-WHO = guest(101, "pve1", 4)
+WHO = guest(101, "pve1", 4, machine="pc-q35-9.2")
 LOOK = seen([node("pve1", 16), node("pve2", 16)], [WHO])
 WANTED = specs(in_maintenance("pve1"))
 CLEAN = Preconditions(running=True, objections={})
+FACTS = Facts(
+    setup=Setup(cpu="x86-64-v2-AES", most_cpus=2),
+    machines=frozenset({"pc-q35-9.2"}),
+    rights=frozenset({"VM.Migrate"}),
+    pending={},
+)
+CPU = Cpu("EPYC", "AuthenticAMD", "25", frozenset({"aes", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3"}))
 
 
 def planned(who: Guest = WHO, wanted: Specs = WANTED) -> Move:
@@ -56,10 +65,11 @@ def read(who: Guest | None = WHO, **change: Any) -> Fresh:
         "at": AT,
         "quorate": True,
         "guest": who,
-        "source": node("pve1", 16),
-        "target": node("pve2", 16),
+        "source": node("pve1", 16, cpu=CPU),
+        "target": node("pve2", 16, cpu=CPU),
         "preconditions": replace(CLEAN, running=running),
         "config": GuestConfig(who.identity, "d", 2, (), AT) if who else None,
+        "facts": FACTS if who else Facts(),
     }
     return Fresh(**facts | change)
 
@@ -196,13 +206,12 @@ def test_a_disk_whose_replica_is_on_the_target_may_move() -> None:
         ({}, Power.STOPPED, False),
         ({"localDisks": "Copy"}, Power.STOPPED, True),
         ({"localDisksFallback": "Copy"}, Power.STOPPED, True),
-        ({"localDisks": "Copy"}, Power.RUNNING, False),
+        ({"localDisks": "Copy"}, Power.RUNNING, True),
+        ({}, Power.RUNNING, False),
         ({"localDisks": "Forbid"}, Power.STOPPED, False),
     ],
 )
-def test_a_local_disk_is_copied_only_when_asked_and_stopped(
-    policy: dict[str, Any], power: Power, allowed: bool
-) -> None:
+def test_a_local_disk_is_copied_only_when_asked(policy: dict[str, Any], power: Power, allowed: bool) -> None:
     who = replace(WHO, power=power)
     wanted = specs(in_maintenance("pve1"), migration("p", **policy))
     verdict = Preconditions(running=power is Power.RUNNING, objections={}, local_disks=(disk(),))
@@ -219,7 +228,12 @@ def test_ha_moves_a_replicated_vm_anywhere_and_that_is_worth_a_warning() -> None
     who = replace(WHO, ha_state="started")
     fresh = replace(read(who), jobs=(job("pve3"),))
     assert whys(fresh) == []
-    [warning] = [f for f in findings(planned(), fresh, WANTED, LOOK, memory()) if f.level is Level.WARN]
+    facts = replace(FACTS, ha=HaFacts(failback=True), job_states=())
+    [warning] = [
+        found
+        for found in findings(planned(), replace(fresh, facts=facts), WANTED, LOOK, memory())
+        if found.level is Level.WARN
+    ]
     assert warning.why is Why.NOT_A_REPLICATION_TARGET
 
 
@@ -263,5 +277,5 @@ def test_what_passes_by_itself_is_marked_busy() -> None:
 )
 def test_options_follow_the_facts(who: Guest, disks: tuple[LocalDisk, ...], expected: tuple[bool, bool, bool]) -> None:
     fresh = read(who, preconditions=Preconditions(running=True, objections={}, local_disks=disks))
-    options = refine(planned(who), fresh).options
+    options = refine(planned(who), fresh, WANTED, LOOK, memory()).options
     assert (options.online, options.restart, options.with_local_disks) == expected

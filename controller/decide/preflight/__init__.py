@@ -6,7 +6,19 @@ Called by `act.execute` right before a move, and by whoever wants to show all fi
 from collections.abc import Sequence
 from dataclasses import replace
 
-from controller.decide.preflight import cluster, guest, verdict
+from controller.decide.preflight import (
+    cluster,
+    cpu,
+    disks,
+    guest,
+    ha,
+    machine,
+    network,
+    replication,
+    rights,
+    time,
+    verdict,
+)
 from controller.decide.preflight.finding import Check, Finding, Level, Look
 from controller.model import view
 from controller.model.ids import GuestKind
@@ -31,14 +43,31 @@ CHECKS: Sequence[Check] = (
     guest.run_state_is_as_planned,
     guest.guest_is_no_new_template,
     guest.container_may_be_restarted,
-    guest.ha_is_settled,
+    guest.no_change_is_pending,
+    ha.ha_is_settled,
+    ha.ha_would_not_undo_it,
+    ha.ha_moves_nobody_along,
+    rights.token_may_move_it,
     cluster.memory_fits,
+    cluster.vcpus_fit,
+    cluster.cpus_are_not_overcommitted,
+    cpu.processor_can_run_it,
+    machine.machine_is_known_to_the_target,
+    machine.software_is_no_older_there,
+    machine.not_bound_to_hardware,
+    network.networks_are_on_the_target,
     verdict.pve_has_given_its_verdict,
     verdict.pve_allows_the_target,
     verdict.no_device_of_the_node,
     verdict.no_local_medium,
-    verdict.local_disks_may_move,
-    verdict.replication_leads_to_the_target,
+    disks.local_disks_may_move,
+    disks.copied_disks_can_be_copied,
+    disks.storages_are_on_the_target,
+    disks.copied_disks_fit,
+    replication.replication_leads_to_the_target,
+    replication.no_replication_runs,
+    replication.replication_is_well,
+    time.duration_is_within_the_policy,
 )
 
 
@@ -54,17 +83,17 @@ def objections(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: M
     return tuple(view.Finding(False, each.why, each.message) for each in found if each.level is Level.FAIL)
 
 
-def refine(move: Move, fresh: Fresh) -> Move:
+def refine(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Memory) -> Move:
     """The move with the options that the facts read just now demand; for a move without objections."""
-    running = fresh.guest is not None and fresh.guest.power.holds_memory
+    look = Look(move, fresh, specs, seen, memory)
     container = move.kind is GuestKind.LXC
-    disks = fresh.preconditions.local_disks if fresh.preconditions is not None else ()
     options = replace(
         move.options,
-        online=running and not container,
-        restart=move.options.restart and running and container,
-        # What the checks let pass is replicated to the target, or a cloud-init image: PVE wants the word for both.
-        with_local_disks=running and not container and any(not disk.cdrom or disk.cloudinit for disk in disks),
+        online=look.live,
+        restart=move.options.restart and look.running and container,
+        # PVE wants the word also for disks of which only the difference to a replica moves, and for cloud-init images.
+        with_local_disks=look.live and bool(disks.local_disks(look)),
+        target_storage=disks.storage_map(look),
     )
     return replace(move, options=options)
 

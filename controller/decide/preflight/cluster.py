@@ -9,7 +9,7 @@ from controller.decide.explain import size
 from controller.decide.preflight.finding import Finding, Look, fail, wait, warn
 from controller.decide.scene import foreign_moves, shut
 from controller.model.ids import NodeName, Vmid
-from controller.model.observed import HaNodeState, Node, NodeState
+from controller.model.observed import Guest, HaNodeState, Node, NodeState
 from controller.model.reasons import Why
 
 
@@ -73,6 +73,36 @@ def _tight(target: Node, needed: int) -> tuple[Finding, ...]:
     if left >= needed:
         return ()
     return warn(Why.WAITING_FOR_ROOM, f"{target.name} has only {size(max(0, left))} that nobody uses at this moment")
+
+
+def vcpus_fit(look: Look) -> tuple[Finding, ...]:
+    """PVE starts no VM with more vCPUs than its node has threads (qemu-server: PVE/QemuServer.pm, config_to_command)."""
+    setup, target = look.facts.setup, look.fresh.target
+    if setup is None or setup.most_cpus is None or target is None or target.cpus is None:
+        return ()
+    if setup.most_cpus <= target.cpus:
+        return ()
+    text = f"{look.named} has {setup.most_cpus} vCPUs, {target.name} has {target.cpus} threads"
+    return fail(Why.TOO_FEW_CPUS, text) if look.live else warn(Why.TOO_FEW_CPUS, f"{text}: it could not be started")
+
+
+def cpus_are_not_overcommitted(look: Look) -> tuple[Finding, ...]:
+    """All running vCPUs of the target together, by the configs where they are known; only told, planning does not count them."""
+    target, guest = look.fresh.target, look.guest
+    if target is None or target.cpus is None or guest is None or not look.running:
+        return ()
+    ratio = look.cluster.spec.capacity.cpu_overcommit_ratio
+    there = [other for other in look.seen.guests_on(target.name) if other.power.holds_memory and other is not guest]
+    total = sum(_vcpus(look, other) for other in (*there, guest))
+    if total <= target.cpus * ratio:
+        return ()
+    text = f"{target.name} would have {total} vCPUs on {target.cpus} threads, more than {ratio:g} to one"
+    return warn(Why.CPU_OVERCOMMITTED, text)
+
+
+def _vcpus(look: Look, guest: Guest) -> int:
+    config = look.fresh.config if guest.vmid == look.move.vmid else look.seen.configs.get(guest.vmid)
+    return (config.vcpus if config is not None else None) or guest.cpus or 0
 
 
 def _room(look: Look, target: Node) -> capacity.Room:

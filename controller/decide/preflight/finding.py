@@ -5,7 +5,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from controller.decide.capacity import need
-from controller.model.ids import NodeName
+from controller.model.facts import Facts, Topic
+from controller.model.ids import GuestKind, NodeName
 from controller.model.memory import Memory
 from controller.model.observed import Fresh, Guest, Observed
 from controller.model.plan import Move
@@ -53,6 +54,16 @@ class Look:
     def running(self) -> bool:
         """Whether the guest, as read just now, holds memory."""
         return self.fresh.guest is not None and self.fresh.guest.power.holds_memory
+
+    @property
+    def live(self) -> bool:
+        """Whether a running VM is to move without a stop."""
+        return self.move.kind is GuestKind.QEMU and self.running
+
+    @property
+    def facts(self) -> Facts:
+        """What was read for this move alone."""
+        return self.fresh.facts
 
     @property
     def named(self) -> str:
@@ -109,3 +120,13 @@ def wait(why: Why, message: str) -> tuple[Finding, ...]:
 def warn(why: Why, message: str) -> tuple[Finding, ...]:
     """Worth knowing; the move may start."""
     return (Finding(Level.WARN, why, message, why.remedy),)
+
+
+def unchecked(look: Look, topic: Topic, question: str) -> tuple[Finding, ...]:
+    """Nobody knows the answer, and why; a call that this PVE does not have is no reason to worry about."""
+    unread = look.facts.unread.get(topic)
+    reason = unread.message if unread is not None else f"{topic.value} were not read"
+    text = f"not checked {question}: {reason}"
+    if unread is not None and not unread.supported:
+        return (Finding(Level.OK, Why.NOT_SUPPORTED, text),)
+    return warn(Why.NOT_CHECKED, text)

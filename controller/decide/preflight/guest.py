@@ -1,11 +1,10 @@
 """Checks of the guest itself: is it still there, the same, as it was. Listed in `preflight.CHECKS`."""
 
-from controller.decide.gate import HA_SETTLED
-from controller.decide.preflight.finding import Finding, Look, fail, wait
+from controller.decide.preflight.finding import Finding, Look, fail, unchecked, wait, warn
 from controller.decide.selectors import matches
+from controller.model.facts import Topic
 from controller.model.ids import GuestKind
 from controller.model.observed import Power
-from controller.model.plan import Lane
 from controller.model.reasons import Why
 
 
@@ -76,13 +75,13 @@ def container_may_be_restarted(look: Look) -> tuple[Finding, ...]:
     return fail(Why.CONTAINER_NEEDS_RESTART, f"{look.named} runs, and nobody allowed to restart it")
 
 
-def ha_is_settled(look: Look) -> tuple[Finding, ...]:
-    """PVE HA carries out one request for a guest at a time, and its own plans come first."""
-    guest = look.guest
-    if guest is None or not guest.ha_managed:
+def no_change_is_pending(look: Look) -> tuple[Finding, ...]:
+    """A running VM keeps the hardware it was started with, also on the target (qemu-server: PVE/API2/Qemu.pm, vm_pending)."""
+    if look.guest is None or not look.live:
         return ()
-    if look.move.lane is not Lane.DRAIN:
-        return fail(Why.HA_MANAGED, f"{look.named} is managed by PVE HA now")
-    if guest.ha_state not in HA_SETTLED:
-        return wait(Why.HA_UNSETTLED, f"{look.named} is in HA state {guest.ha_state}")
-    return ()
+    if look.facts.pending is None:
+        return unchecked(look, Topic.PENDING, "whether changes wait for a cold start")
+    if not look.facts.pending:
+        return ()
+    keys = ", ".join(sorted(look.facts.pending))
+    return warn(Why.CHANGE_PENDING, f"changes of {keys} wait for a cold start; the present values count")

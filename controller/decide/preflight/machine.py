@@ -1,0 +1,69 @@
+"""Checks of QEMU's machine and of what binds a guest to its node's hardware. Listed in `preflight.CHECKS`."""
+
+from collections.abc import Iterator, Mapping
+
+from controller.decide.preflight.finding import Finding, Look, fail, unchecked, warn
+from controller.model.facts import Topic
+from controller.model.observed import Node, NodeState
+from controller.model.reasons import Why
+
+
+def machine_is_known_to_the_target(look: Look) -> tuple[Finding, ...]:
+    """QEMU on the target has to know the version of the machine that runs (qemu-server: PVE/QemuServer/Machine.pm)."""
+    target = look.fresh.target
+    if not look.live or look.guest is None or target is None or target.state is not NodeState.ONLINE:
+        return ()
+    if not look.guest.machine:
+        return warn(
+            Why.NOT_CHECKED, "not checked whether the target knows the machine: PVE does not say which one runs"
+        )
+    if look.facts.machines is None:
+        return unchecked(look, Topic.MACHINES, f"whether {target.name} knows {look.guest.machine}")
+    if look.guest.machine in look.facts.machines:
+        return ()
+    return fail(Why.MACHINE_UNKNOWN, f"{look.named} runs as {look.guest.machine}, which {target.name} does not know")
+
+
+def software_is_no_older_there(look: Look) -> tuple[Finding, ...]:
+    """PVE supports live migration from old to new; the other way it works only as long as QEMU knows all that runs."""
+    source, target = look.fresh.source, look.fresh.target
+    if not look.live or source is None or target is None or not source.version or not target.version:
+        return ()
+    if source.version[:2] <= target.version[:2]:
+        return ()
+    return warn(Why.TARGET_OLDER, f"{source.name} runs PVE {_dotted(source)}, {target.name} only {_dotted(target)}")
+
+
+def _dotted(node: Node) -> str:
+    return ".".join(map(str, node.version))
+
+
+def not_bound_to_hardware(look: Look) -> tuple[Finding, ...]:
+    """Processors, NUMA nodes and hugepages are named as they are on the source (qemu-server: PVE/QemuServer/Memory.pm)."""
+    setup, target = look.facts.setup, look.fresh.target
+    if setup is None or target is None or not look.running:
+        return ()
+    return tuple(_bonds(look, setup.pins, target))
+
+
+def _bonds(look: Look, pins: Mapping[str, str], target: Node) -> Iterator[Finding]:
+    for key, value in pins.items():
+        if key == "affinity":
+            beyond = [number for number in _numbers(value) if target.cpus is not None and number >= target.cpus]
+            if beyond:
+                text = f"its affinity {value} names processors that {target.name} does not have ({target.cpus} threads)"
+                yield from fail(Why.PINNED_TO_HARDWARE, text)
+                continue
+        said = {"hugepages": "free hugepages", "affinity": "the same processors"}.get(key, "the same hardware")
+        shown = "" if key == "args" else f" {value}"
+        yield from warn(
+            Why.PINNED_TO_HARDWARE, f"{look.named} has {key}{shown}: not checked whether {target.name} has {said}"
+        )
+
+
+def _numbers(affinity: str) -> Iterator[int]:
+    """The highest number of every part of a list such as `0-3,8`."""
+    for part in affinity.split(","):
+        last = part.rpartition("-")[2].strip()
+        if last.isdecimal():
+            yield int(last)
