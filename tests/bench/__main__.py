@@ -8,9 +8,16 @@ import time
 
 from controller.report import log
 from controller.settings import LogSettings
-from tests.bench import foreign, latency, memory, planner, requests, simulator
+from tests.bench import clients, latency, memory, planner, requests, simulator
 
-PARTS = {"requests": requests, "planner": planner, "latency": latency, "memory": memory, "simulator": simulator, "foreign": foreign}
+PARTS = {
+    "requests": requests,
+    "planner": planner,
+    "latency": latency,
+    "memory": memory,
+    "simulator": simulator,
+    "clients": clients,
+}
 
 
 def main() -> None:

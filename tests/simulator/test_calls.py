@@ -297,3 +297,18 @@ def test_options_come_taken_apart() -> None:
     assert options["migration"] == {"type": "secure", "network": "10.1.0.0/24"}
     assert options["max_workers"] == "2"
     assert options["registered-tags"] == ["a", "b"]
+
+
+def test_disks_of_containers_are_listed_as_root_directories() -> None:
+    lab = Lab()
+    listed = {row["volid"]: row["content"] for row in lab.get("/nodes/pve1/storage/ceph/content")}
+    assert listed == {f"ceph:vm-{vmid}-disk-0": "rootdir" if vmid == 200 else "images" for vmid in (100, 101, 102, 200)}
+    assert [row["vmid"] for row in lab.get("/nodes/pve3/storage/ceph/content", content="rootdir")] == [200]
+
+
+def test_any_node_tells_the_history_of_any_guest() -> None:
+    lab = Lab()
+    for path in ("/nodes/pve1/qemu/100", "/nodes/pve2/qemu/100", "/nodes/pve3/lxc/200"):
+        assert lab.get(f"{path}/rrddata", timeframe="hour", cf="MAX")[-1]["maxmem"] > 0
+    status, reason = lab.refused("GET", "/nodes/pve1/qemu/999/rrddata", timeframe="hour")
+    assert (status, reason[:20]) == (500, "RRD error: opening '")

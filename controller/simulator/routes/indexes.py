@@ -107,8 +107,16 @@ def node_history(call: Call) -> list[dict[str, Any]]:
 @route("GET", "/nodes/{node}/qemu/{vmid}/rrddata")
 @route("GET", "/nodes/{node}/lxc/{vmid}/rrddata")
 def guest_history(call: Call) -> list[dict[str, Any]]:
-    """List a guest's numbers over time; see `_history`."""
-    guest = call.guest("lxc" if "/lxc/" in call.request.path else "qemu")
+    """List a guest's numbers over time; see `_history`.
+
+    Every node keeps those of all guests, so the one that is asked answers, whatever the path says (qemu-server:
+    PVE/API2/Qemu.pm rrddata, which has no `proxyto`).
+    """
+    vmid = int(call.params["vmid"])
+    guest = call.world.guests.get(vmid)
+    if guest is None:
+        folder = "pve-vm-9.0" if call.node.at_least("9.0") else "pve2-vm"
+        raise ApiError(500, f"RRD error: opening '/var/lib/rrdcached/db/{folder}/{vmid}': No such file or directory")
     numbers = statistics.guest_row(call.world, guest)
     return _history(call, {key: numbers.get(key, 0) for key in _GUEST_HISTORY.split()})
 

@@ -22,6 +22,7 @@ STORAGE_CONFIG = "file-storage_cfg"
 REACHABLE_SERVERS = ("192.0.2.10",)
 _OWN_FIELDS = ("storage", "type", "content", "shared", "nodes", "disable")
 _EITHER = ("Datastore.Audit", "Datastore.AllocateSpace")
+_DISKS = ("images", "rootdir")
 
 
 def digest(world: World) -> str:
@@ -100,25 +101,28 @@ def content(call: Call) -> list[dict[str, Any]]:
         raise ApiError(500, f"storage '{name}' is not online")
     rows = []
     for volume in storage.place(node).values():
-        kind = _kind(volume.volid)
+        kind = _kind(call.world, volume)
         if call.get("content") not in (None, kind) or call.get("vmid") not in (None, volume.vmid):
             continue
         row: dict[str, Any] = {"volid": volume.volid, "size": volume.size, "format": volume.format, "content": kind}
         if kind == "iso":
             row["format"] = "iso"
-        elif kind == "images":
+        elif kind in _DISKS:
             row |= {"vmid": volume.vmid, "parent": None}
         if storage.type == "zfspool":
             row["name"] = volume.volid.partition(":")[2]
         else:
-            row |= {"ctime": volume.ctime} | ({"used": volume.used} if kind == "images" else {})
+            row |= {"ctime": volume.ctime} | ({"used": volume.used} if kind in _DISKS else {})
         rows.append(row)
     return rows
 
 
-def _kind(volid: str) -> str:
-    path = volid.partition(":")[2]
-    return next((kind for kind in ("iso", "vztmpl", "backup", "snippets") if path.startswith(f"{kind}/")), "images")
+def _kind(world: World, volume: Volume) -> str:
+    """Return a volume's content type; disks of containers are `rootdir` (pve-storage: PVE/Storage/Plugin.pm list_volumes)."""
+    path = volume.volid.partition(":")[2]
+    guest = world.guests.get(volume.vmid or 0)
+    disks = "rootdir" if guest is not None and guest.type == "lxc" else "images"
+    return next((kind for kind in ("iso", "vztmpl", "backup", "snippets") if path.startswith(f"{kind}/")), disks)
 
 
 @route("POST", "/storage")
