@@ -79,8 +79,8 @@ class _Conversion:
                 name: self._node_file(name) | ({} if version == common else {"version": version})
                 for name, version in versions.items()
             },
-            "storages": {str(row["storage"]): self._storage(row, guests) for row in self._rows("/storage")},
-            "pools": {str(row["poolid"]): self._pool(str(row["poolid"])) for row in self._rows("/pools")},
+            "storages": {name: self._storage(entry, guests) for name, entry in self._entries(guests).items()},
+            "pools": {name: self._pool(name) for name in self._pools()},
             "guests": guests,
             "options": self._options(),
             "mappings": {
@@ -106,6 +106,7 @@ class _Conversion:
             "replication": {
                 str(row["id"]): _without(row, "id", "type", "guest", "jobnum")
                 for row in self._rows("/cluster/replication")
+                if int(row["guest"]) in guests and row.get("target") in versions
             },
             "faults": list(self._faults()),
         }
@@ -162,6 +163,19 @@ class _Conversion:
                     if row.get("used"):
                         yield (path.split("/")[2], str(row["volid"])), int(row["used"])
 
+    def _entries(self, guests: dict[int, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """The storages by name: configured, listed, or only named by a disk when the token may not see them."""
+        named = {disk["storage"] for guest in guests.values() for disk in guest["disks"].values()}
+        found: dict[str, dict[str, Any]] = {
+            name: {"storage": name, "type": "dir", "content": "images,rootdir"} for name in named
+        }
+        found |= {str(row["storage"]): {**row, "type": row.get("plugintype", "dir")} for row in self._of_storages}
+        configured = {str(row["storage"]): row for row in self._rows("/storage")}
+        return {
+            name: configured.get(name) or found[name]
+            for name in [*configured, *sorted(found.keys() - configured.keys())]
+        }
+
     def _storage(self, entry: dict[str, Any], guests: dict[int, dict[str, Any]]) -> dict[str, Any]:
         name = str(entry["storage"])
         seen = [row for row in self._of_storages if row["storage"] == name and row.get("maxdisk")]
@@ -185,6 +199,10 @@ class _Conversion:
         size = max((int(row["maxdisk"]) for row in seen), default=1024 * GIB)
         config = {key: entry[key] for key in _STORAGE_KEYS if key in entry}
         return found | {"size": config_size(size), "used": config_size(rest)} | ({"config": config} if config else {})
+
+    def _pools(self) -> list[str]:
+        listed = [str(row["poolid"]) for row in self._rows("/pools")]
+        return list(dict.fromkeys([*listed, *(str(row["pool"]) for row in self._of_guests if row.get("pool"))]))
 
     def _pool(self, name: str) -> dict[str, Any]:
         members = [member for row in self._rows(f"/pools?poolid={name}") for member in row.get("members", [])]

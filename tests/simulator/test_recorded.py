@@ -223,6 +223,20 @@ def test_a_node_that_was_down_is_down_again(tmp_path: Path) -> None:
     assert second.world.guests[100].node == "pve1"
 
 
+def test_a_token_that_may_see_less_makes_a_smaller_cluster(tmp_path: Path) -> None:
+    access = {"roles": {"Little": ("VM.Audit", "Sys.Audit")}, "acl": ({"role": "Little", "to": "drover@pve"},)}
+    whole = planted()
+    file = ClusterFile.model_validate({**whole.model_dump(), "access": {**whole.access.model_dump(), **access}})
+    first = Sight(file, tmp_path / "first")
+    second = first.again(tmp_path / "second")
+    assert set(second.world.guests) == set(first.world.guests)
+    assert {"ceph", "fast", "local"} <= set(second.world.storages)
+    assert [job["guest"] for job in second.world.replication.values()] == [100]
+    answers = recorded.read(first.folder)
+    answers["/cluster/resources"] = [row for row in answers["/cluster/resources"] if row.get("vmid") != 100]
+    assert 100 not in load(recorded.cluster_yaml(answers)).guests
+
+
 @pytest.mark.parametrize("version", ["8.4", "9.0", "9.1", "9.2"])
 def test_every_release_is_recorded(tmp_path: Path, version: Any) -> None:
     file = generate(nodes=2, guests=8, seed=3, version=version, local=0.5, containers=0.3)
