@@ -97,10 +97,12 @@ def command_line(move: Move) -> str:
     limit = f" --bwlimit {options.bandwidth_limit_mib_s * 1024}" if options.bandwidth_limit_mib_s else ""
     if move.kind is GuestKind.LXC:
         restart = " --restart" if options.restart else ""
-        return f"pct migrate {move.vmid} {move.target}{restart}{limit}"
+        storage = f" --target-storage {options.target_storage}" if options.target_storage else ""
+        return f"pct migrate {move.vmid} {move.target}{restart}{storage}{limit}"
     online = " --online" if options.online else ""
     disks = " --with-local-disks" if options.with_local_disks else ""
-    return f"qm migrate {move.vmid} {move.target}{online}{disks}{limit}"
+    storage = f" --targetstorage {options.target_storage}" if options.target_storage else ""
+    return f"qm migrate {move.vmid} {move.target}{online}{disks}{storage}{limit}"
 
 
 def not_heeded(ref: ObjectRef, fields: Sequence[str]) -> str:

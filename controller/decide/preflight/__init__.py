@@ -74,7 +74,9 @@ CHECKS: Sequence[Check] = (
 def findings(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Memory) -> tuple[Finding, ...]:
     """What every check says, all at once; a check that finds nothing wrong says so under its own name."""
     look = Look(move, fresh, specs, seen, memory)
-    return tuple(finding for check in CHECKS for finding in (check(look) or (_well(check),)))
+    return tuple(
+        replace(finding, check=_name(check)) for check in CHECKS for finding in (check(look) or (_well(check),))
+    )
 
 
 def objections(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Memory) -> tuple[view.Finding, ...]:
@@ -99,4 +101,8 @@ def refine(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Memor
 
 
 def _well(check: Check) -> Finding:
-    return Finding(Level.OK, Why.AS_EXPECTED, check.__name__.replace("_", " "))
+    return Finding(Level.OK, Why.AS_EXPECTED, _name(check))
+
+
+def _name(check: Check) -> str:
+    return check.__name__.replace("_", " ")

@@ -32,6 +32,7 @@ class Finding:
     message: str
     remedy: str = ""
     busy: bool = False
+    check: str = ""  # the sentence that does not hold, or holds: the name of the check
 
 
 @dataclass(frozen=True, slots=True)
