@@ -32,6 +32,7 @@ from controller.pve.metered import Call, Metered
 from controller.pve.proxmoxer_transport import ProxmoxerTransport, TlsOptions, TokenAuth
 from controller.pve.recorder import Recorder, Survey
 from controller.pve.scrub import Scrubber
+from controller.pve.ticket import TicketAuth
 from controller.report import control, http
 from controller.report.board import Board
 from controller.report.metrics import Metrics
@@ -114,14 +115,21 @@ def connect(
     tls = spec.spec.tls
     transport = ProxmoxerTransport(
         spec.spec.endpoints,
-        TokenAuth(credential.token_id, credential.secret.reveal()),
+        _auth(credential, clock),
         TlsOptions(
             ca_file=Path(tls.ca_file) if tls.ca_file else None,
             fingerprint_sha256=credential.fingerprint_sha256 or tls.fingerprint_sha256 or None,
             insecure=tls.insecure_skip_verify,
         ),
     )
-    return Connection(Metered(transport, on_call, monotonic=clock.monotonic), credential.token_id, transport.close)
+    return Connection(Metered(transport, on_call, monotonic=clock.monotonic), credential.login, transport.close)
+
+
+def _auth(credential: Credential, clock: Clock) -> TokenAuth | TicketAuth:
+    secret = credential.secret.reveal()
+    if credential.is_token:
+        return TokenAuth(credential.login, secret)
+    return TicketAuth(credential.login, secret, clock.monotonic)
 
 
 def credential_for(spec: PveCluster, credentials: Mapping[str, Credential]) -> Credential:

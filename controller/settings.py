@@ -39,19 +39,26 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """An API token and where it may be sent.
+    """An API token, or a user with a password, and where it may be sent.
 
-    token_id: `user@realm!name`. secret: the token's value, given as it is, by the name of a variable (`secretEnv`) or of a file
-    (`secretFile`; a relative name is looked for in systemd's `$CREDENTIALS_DIRECTORY`, else beside the settings file).
-    endpoints: the URLs this token may be sent to; a PveCluster that names this credential with any other endpoint is refused.
+    login: `user@realm!name` for a token, `user@realm` for a user, who is logged in for tickets: PVE keeps a few parameters from
+    tokens (qemu-server: PVE/API2/Qemu.pm). secret: the token's value or the password, given as it is, by the name of a variable
+    (`secretEnv`) or of a file (`secretFile`; a relative name is looked for in systemd's `$CREDENTIALS_DIRECTORY`, else beside
+    the settings file). endpoints: the URLs it may be sent to; a PveCluster that names this credential with any other endpoint
+    is refused.
     fingerprint_sha256: when set, the only certificate it is sent to.
     """
 
     name: str
-    token_id: str
+    login: str
     secret: Secret
     endpoints: tuple[str, ...]
     fingerprint_sha256: str = ""
+
+    @property
+    def is_token(self) -> bool:
+        """Whether it is an API token."""
+        return "!" in self.login
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +167,7 @@ def _http(listen: str, table: "_Table") -> HttpSettings:
 
 
 def _credential(name: str, table: "_Table", env: Mapping[str, str]) -> Credential:
-    token_id = table.text("tokenId")
-    if "@" not in token_id or "!" not in token_id:
-        raise table.error("tokenId", f"{token_id!r} is not a token id; use USER@REALM!NAME such as drover@pve!main")
+    login = _login(table)
     sources = [key for key in ("secret", "secretFile", "secretEnv") if table.has(key)]
     if len(sources) != 1:
         raise table.error("secretFile", "exactly one of secretFile, secretEnv and secret has to be given")
@@ -170,13 +175,28 @@ def _credential(name: str, table: "_Table", env: Mapping[str, str]) -> Credentia
     if not endpoints:
         raise table.error("endpoints", "names no endpoint; list the URLs this token may be sent to: https://HOST:8006")
     credential = Credential(
-        name, token_id, _secret(table, sources[0], env), endpoints, table.text("fingerprintSha256", "")
+        name, login, _secret(table, sources[0], env, token="!" in login), endpoints, table.text("fingerprintSha256", "")
     )
     table.refuse_unknown()
     return credential
 
 
-def _secret(table: "_Table", source: str, env: Mapping[str, str]) -> Secret:
+def _login(table: "_Table") -> str:
+    """The token's id, or the user."""
+    if table.has("user") == table.has("tokenId"):
+        raise table.error("tokenId", "exactly one of tokenId and user has to be given")
+    if table.has("user"):
+        user = table.text("user")
+        if not re.fullmatch("[^@!]+@[^@!]+", user):
+            raise table.error("user", f"{user!r} is not a user; use USER@REALM such as root@pam")
+        return user
+    token_id = table.text("tokenId")
+    if "@" not in token_id or "!" not in token_id:
+        raise table.error("tokenId", f"{token_id!r} is not a token id; use USER@REALM!NAME such as drover@pve!main")
+    return token_id
+
+
+def _secret(table: "_Table", source: str, env: Mapping[str, str], *, token: bool) -> Secret:
     given = table.text(source)
     if source == "secretEnv":
         if not env.get(given):
@@ -189,7 +209,9 @@ def _secret(table: "_Table", source: str, env: Mapping[str, str]) -> Secret:
         except OSError as error:
             raise table.error(source, f"{path} can't be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
-            raise table.error(source, f"{path} holds no text; put the token's secret into it, alone") from error
+            raise table.error(source, f"{path} holds no text; put the token's secret or the password into it, alone") from error
+    if not token:
+        return Secret(given.rstrip("\r\n"))  # a password may hold anything but the line break of its file
     # It becomes part of a header: a blank or a line break in it would be an error of the wire that no one understands.
     secret = given.strip()
     if not re.fullmatch("[!-~]+", secret):

@@ -20,7 +20,7 @@ def cluster(**spec: object) -> PveCluster:
 
 def test_a_credential_goes_to_the_endpoints_it_is_bound_to() -> None:
     assert app.credential_for(cluster(), {"lab": LAB}) is LAB
-    slashed = Credential("lab", LAB.token_id, LAB.secret, (f"{ENDPOINT}/",))
+    slashed = Credential("lab", LAB.login, LAB.secret, (f"{ENDPOINT}/",))
     assert app.credential_for(cluster(), {"lab": slashed}) is slashed
 
 

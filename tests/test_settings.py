@@ -1,5 +1,6 @@
 """Settings: what is wrong is named with file and key, a secret never shows, the environment wins over the file."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,17 @@ def test_a_secret_shows_only_when_asked(tmp_path: Path) -> None:
     assert SECRET not in repr(given)
     assert str(Secret(SECRET)) == "Secret(****)"
     assert given.credentials["home"].secret.reveal() == SECRET
+
+
+def test_a_user_with_a_password_stands_in_for_a_token(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("correct horse \n")
+    user = TOKEN.replace('tokenId = "drover@pve!main"', 'user = "root@pam"')
+    assert user != TOKEN
+    given = settings(tmp_path, user + "secretFile = 'password'").credentials["home"]
+    assert (given.login, given.is_token, given.secret.reveal()) == ("root@pam", False, "correct horse ")
+    for text, said in (
+        (user.replace("root@pam", "root@pam!x") + "secret = 'x'", "'root@pam!x' is not a user; use USER@REALM"),
+        (TOKEN + 'user = "root@pam"\nsecret = "x"', "exactly one of tokenId and user"),
+    ):
+        with pytest.raises(SettingsError, match=re.escape(said)):
+            settings(tmp_path, text)

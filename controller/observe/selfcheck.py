@@ -86,5 +86,6 @@ def pveum_lines(token_id: str, missing: Iterable[Missing], version: tuple[int, .
     for path in wanted:
         if user != "root@pam":
             lines.append(f"pveum acl modify {path} --users '{user}' --roles {ROLE}")
-        lines.append(f"pveum acl modify {path} --tokens '{token}' --roles {ROLE}")
+        if "!" in token:
+            lines.append(f"pveum acl modify {path} --tokens '{token}' --roles {ROLE}")
     return tuple(lines)

@@ -5,7 +5,8 @@ Used by `pve.proxmoxer_transport` alone; separate from it because only urllib3 k
 
 import socket
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from urllib3.connection import HTTPSConnection
@@ -59,6 +60,17 @@ _of_this_thread = threading.local()
 def begin(attempt: Attempt) -> None:
     """Connections used by the calling thread report to `attempt` from now on."""
     _of_this_thread.attempt = attempt
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """What the calling thread does inside is no part of its attempt: logging in sends nothing of the request."""
+    own = _of_this_thread.attempt
+    _of_this_thread.attempt = Attempt()
+    try:
+        yield
+    finally:
+        _of_this_thread.attempt = own
 
 
 class _Connection(HTTPSConnection):

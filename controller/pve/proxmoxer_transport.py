@@ -13,13 +13,14 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
-from proxmoxer.backends.https import Backend, JsonSerializer
+from proxmoxer.backends.https import Backend, JsonSerializer, ProxmoxHTTPAuthBase
 from proxmoxer.core import ProxmoxResource, ResourceException
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
-from controller.pve.attempt import AbandonedError, Attempt, Pool, begin
+from controller.pve.attempt import AbandonedError, Attempt, Pool, aside, begin
 from controller.pve.endpoints import Endpoints
+from controller.pve.ticket import Login, Ticket, TicketAuth
 from controller.pve.transport import HttpFailure, Json, Param, Params
 
 CONNECT_SECONDS: Final = 3.05
@@ -70,7 +71,7 @@ class ProxmoxerTransport:
     def __init__(
         self,
         endpoints: Sequence[str],
-        auth: TokenAuth,
+        auth: TokenAuth | TicketAuth,
         tls: TlsOptions,
         *,
         workers: int = 16,
@@ -263,6 +264,39 @@ def _refuse_redirect(response: requests.Response, *_: Any, **__: Any) -> None:
         )
 
 
+class _OnRequests(ProxmoxHTTPAuthBase):  # type: ignore[misc] # proxmoxer has no type information
+    """Puts a valid ticket on every request. `settings`: the `auth` in whose place it comes; proxmoxer keeps time-outs there."""
+
+    def __init__(self, ticket: Ticket, settings: ProxmoxHTTPAuthBase) -> None:
+        super().__init__(timeout=settings.timeout, verify_ssl=settings.verify_ssl, cert=settings.cert)
+        self._ticket = ticket
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers.update(self._ticket.headers(request.method or "GET"))
+        return request
+
+
+def _login(session: Any, url: str) -> Callable[[str, str], Login | None]:
+    token = session.auth
+    session.auth = ProxmoxHTTPAuthBase(timeout=token.timeout, verify_ssl=token.verify_ssl, cert=token.cert)
+
+    def log_in(user: str, password: str) -> Login | None:
+        with aside():
+            answer = session.request("POST", url, data={"username": user, "password": password})
+        if answer.status_code == 401:
+            return None
+        document = _document(answer)
+        data = document.get("data") if isinstance(document, dict) else None
+        if answer.status_code != 200 or not isinstance(data, dict):
+            raise HttpFailure(status=answer.status_code, reason=str(answer.reason), delivered=False)
+        if data.get("NeedTFA"):
+            reason = f"{user} has a second factor, which a daemon can't give; use an API token, or a user without one"
+            raise HttpFailure(status=401, reason=reason)
+        return Login(str(data.get("ticket")), str(data.get("CSRFPreventionToken")))
+
+    return log_in
+
+
 class _Server:
     """One endpoint. Reads keep their connections; each change opens its own.
 
@@ -270,24 +304,36 @@ class _Server:
     which is harmless for a read and costs a whole tick for a POST.
     """
 
-    def __init__(self, url: str, auth: TokenAuth, tls: TlsOptions, workers: int) -> None:
+    def __init__(self, url: str, auth: TokenAuth | TicketAuth, tls: TlsOptions, workers: int) -> None:
         host, port = _address(url)
         self.name = f"{host}:{port}"
-        user, _, token_name = auth.token_id.partition("!")
+        # proxmoxer would log in right here, and again in every thread: a ticket is put in the place of an empty token below.
+        token = auth if isinstance(auth, TokenAuth) else TokenAuth(f"{auth.user}!", "")
+        user, _, token_name = token.token_id.partition("!")
         backend = Backend(
             host,
             port=port,
             user=user,
             token_name=token_name,
-            token_value=auth.secret,
+            token_value=token.secret,
             verify_ssl=tls.verify,
             timeout=(CONNECT_SECONDS, READ_SECONDS),
         )
         self._sessions: list[requests.Session] = []
+        self._ticket: Ticket | None = None
+        if isinstance(auth, TicketAuth):
+            session = self._session(backend, tls, workers, keep_alive=False)
+            self._ticket = Ticket(auth, _login(session, f"{backend.get_base_url()}/access/ticket"))
         self._reads = self._resource(backend, tls, workers, keep_alive=True)
         self._writes = self._resource(backend, tls, workers, keep_alive=False)
 
     def _resource(self, backend: Backend, tls: TlsOptions, workers: int, *, keep_alive: bool) -> ProxmoxResource:
+        session = self._session(backend, tls, workers, keep_alive=keep_alive)
+        if self._ticket is not None:
+            session.auth = _OnRequests(self._ticket, session.auth)
+        return ProxmoxResource(base_url=backend.get_base_url(), session=session, serializer=_Serializer())
+
+    def _session(self, backend: Backend, tls: TlsOptions, workers: int, *, keep_alive: bool) -> requests.Session:
         session: requests.Session = backend.get_session()
         session.trust_env = False  # no proxy, netrc or CA bundle from the environment
         session.mount("https://", _Adapter(workers, tls.fingerprint_sha256))
@@ -295,7 +341,7 @@ class _Server:
         if not keep_alive:
             session.headers["Connection"] = "close"
         self._sessions.append(session)
-        return ProxmoxResource(base_url=backend.get_base_url(), session=session, serializer=_Serializer())
+        return session
 
     def close(self) -> None:
         for session in self._sessions:
@@ -312,9 +358,14 @@ class _Server:
             except requests.ConnectionError:
                 if method != "GET" or not attempt.reused:
                     raise
-                return verb(
-                    path.lstrip("/"), **params
-                )  # a kept connection had just been closed: no fault of the endpoint
+                # A kept connection had just been closed: no fault of the endpoint.
+                return verb(path.lstrip("/"), **params)
+            except ResourceException as error:
+                if error.status_code != 401 or self._ticket is None:
+                    raise
+                # A ticket that lapsed, or was made before the key changed: who is refused at the door has done nothing.
+                self._ticket.forget()
+                return verb(path.lstrip("/"), **params)
         except HttpFailure as failure:
             failure.endpoint = self.name
             raise

@@ -144,7 +144,7 @@ def test_the_settings_of_the_readme_are_valid(tmp_path: Path) -> None:
     [example] = blocks(README, "toml")
     (tmp_path / "lab.token").write_text("secret")
     (tmp_path / "drover.toml").write_text(example)
-    assert load(tmp_path / "drover.toml", {}).credentials["lab"].token_id == "drover@pve!main"
+    assert load(tmp_path / "drover.toml", {}).credentials["lab"].login == "drover@pve!main"
 
 
 def test_every_variable_that_wins_over_the_file_is_named() -> None:
