@@ -195,7 +195,10 @@ class _Starter:
     def _refused(self, move: Move, objections: Sequence[Finding]) -> Outcome:
         """Nothing was written or called for the move. What waiting does not remove is remembered for a while."""
         text = "; ".join(objection.message for objection in objections)
-        outcome = self._outcome(move, Result.REFUSED, objections[0].why, text)
+        outcome = replace(
+            self._outcome(move, Result.REFUSED, objections[0].why, text),
+            findings=tuple(objection.why for objection in objections),
+        )
         lasting = next((each for each in objections if each.why not in backoff.PASSING), None)
         if lasting is None:
             return outcome

@@ -76,6 +76,7 @@ class Outcome:
     upid: Upid | None = None
     progress: Progress | None = None
     warning: str = ""  # what a person should know although the guest is well: "" = nothing
+    findings: tuple[Why, ...] = ()  # of a refused move: the reason of everything that spoke against it
 
     @property
     def vmid(self) -> Vmid:

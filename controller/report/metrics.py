@@ -143,6 +143,11 @@ class Metrics:
         self._bytes = self._counter("drover_migration_bytes_total", "Memory and state that finished moves transferred.")
         self._maintenance = self._gauge("drover_maintenance", "Nodes in maintenance, by where it stands.", "state")
         self._conditions = self._gauge("drover_conditions", "Objects, by their conditions.", "kind", "type", "status")
+        self._findings = self._gauge(
+            "drover_preflight_findings",
+            "What the look right before moves found against them in the last tick; one move may have several.",
+            "reason",
+        )
         self._armed = self._gauge(
             "drover_armed", "1 for the reason why Drover may (Armed) or may not start moves.", "reason"
         )
@@ -170,6 +175,7 @@ class Metrics:
         for reason, result in born_moves():
             self._moves.labels(cluster, reason, result)
         self._show_plan(cluster, None, {})
+        self._one_of(self._findings, cluster, OBJECTIONS, {})
         self._one_of(self._armed, cluster, ARMING, {})
         self._show_conditions(cluster, {})
 
@@ -192,6 +198,8 @@ class Metrics:
         self._look.labels(cluster).set(view.seen.at if view.seen is not None else 0)
         self._in_flight.labels(cluster).set(len(view.memory.flights))
         self._show_plan(cluster, view.plan, states(view))
+        found = (why for outcome in view.outcomes for why in outcome.findings)
+        self._one_of(self._findings, cluster, OBJECTIONS, _tally(found))
         self._one_of(self._armed, cluster, ARMING, {view.armed.why: 1})
         self._show_conditions(cluster, statuses)
 

@@ -53,6 +53,7 @@ def test_every_series_of_a_closed_enum_is_there_from_the_first_scrape_at_zero() 
         *(("drover_moves_total", (("reason", why), ("result", result))) for why, result in born_moves()),
         *(("drover_maintenance", (("state", state),)) for state in MaintenanceState),
         *(("drover_armed", (("reason", why),)) for why in ARMING),
+        *(("drover_preflight_findings", (("reason", why),)) for why in OBJECTIONS),
         *(
             ("drover_conditions", (("kind", kind), ("type", type_), ("status", status)))
             for kind, types in TYPES.items()
@@ -224,3 +225,15 @@ def test_the_text_is_what_prometheus_reads() -> None:
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert families["drover_moves"].type == "counter"
     assert len(text) < 200_000
+
+
+def test_findings_of_refused_moves_are_those_of_the_last_tick() -> None:
+    metrics = born()
+    refused = replace(
+        SUCCESS, result=Result.REFUSED, why=Why.NO_SPACE, findings=(Why.NO_SPACE, Why.LOCAL_SNAPSHOT, Why.NO_SPACE)
+    )
+    metrics.publish(replace(VIEW, outcomes=(refused,)), {})
+    assert value(metrics, "drover_preflight_findings", reason="NoSpace") == 2
+    assert value(metrics, "drover_preflight_findings", reason="LocalSnapshot") == 1
+    metrics.publish(replace(VIEW, outcomes=()), {})
+    assert value(metrics, "drover_preflight_findings", reason="NoSpace") == 0
