@@ -123,11 +123,11 @@ class MigrationPolicySpec(CommonSpec):
     """Seconds per GiB of memory that a move may take (at least 60 in all); 0: no limit."""
     stall_timeout_seconds: Annotated[Seconds, NotYet()] = 60
     """Seconds without progress after which a move counts as stalled; 0: never."""
-    local_disks: Annotated[LocalDisks, NotYet()] = LocalDisks.REPLICATE_FIRST
-    """ReplicateFirst: replicate, then move only the difference. Copy: copy during the move. Forbid: do not move."""
-    local_disks_fallback: Annotated[LocalDisksFallback, NotYet()] = LocalDisksFallback.BLOCK
-    """What to do with local disks that cannot be replicated (only ZFS can)."""
-    target_storage: Annotated[Mapping[Word, Word], NotYet(), Field(max_length=64)] = Field(default_factory=dict)
+    local_disks: LocalDisks = LocalDisks.REPLICATE_FIRST
+    """ReplicateFirst: move only the difference to the replica on the target. Copy: copy during the move. Forbid: do not move."""
+    local_disks_fallback: LocalDisksFallback = LocalDisksFallback.BLOCK
+    """With ReplicateFirst: what to do with local disks that are not replicated to the target (only ZFS can be)."""
+    target_storage: Annotated[Mapping[Word, Word], Field(max_length=64)] = Field(default_factory=dict)
     """With Copy: storage on the target by storage on the source."""
     local_media: Annotated[LocalMedia, NotYet()] = LocalMedia.EJECT
     """What to do with a local ISO in a CD drive. Restore: eject it, and put it back when the guest returns."""
