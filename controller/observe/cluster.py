@@ -154,7 +154,9 @@ class Observer:
         if present is None or config is None or setup is None or target is None:
             return fresh
         found = await self._facts.read(Subject(present, config, setup, move.source, target, bool(fresh.jobs)))
-        source = None if fresh.source is None else replace(fresh.source, cpu=found.cpu)
+        source, itself = fresh.source, found.source
+        if source is not None and itself is not None:
+            source = replace(source, cpu=itself.cpu, version=itself.version or source.version)
         return replace(fresh, source=source, storages=found.storages, facts=found.facts)
 
     async def _cluster_now(self) -> tuple[ClusterStatus, Mapping[NodeName, Node], tuple[ReplicationJob, ...]]:

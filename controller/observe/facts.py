@@ -15,7 +15,7 @@ from controller.clock import Clock
 from controller.model.errors import DroverError
 from controller.model.facts import Facts, HaFacts, Setup, Topic, Unread
 from controller.model.ids import GuestKind, NodeName
-from controller.model.observed import Cpu, Guest, GuestConfig, Node, NodeState, Storage
+from controller.model.observed import Guest, GuestConfig, Node, NodeState, Storage
 from controller.model.reasons import Why
 from controller.pve.client import PveClient
 
@@ -46,11 +46,11 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was read. `cpu`: the source's processor. `None` for what was not."""
+    """What was read; `None` for what was not. `source`: the node by its own word, with its processor and version."""
 
     facts: Facts
     storages: tuple[Storage, ...] | None
-    cpu: Cpu | None
+    source: Node | None
 
 
 class FactReader:
@@ -77,7 +77,7 @@ class FactReader:
 
         async with asyncio.TaskGroup() as group:
             start = group.create_task
-            cpu = start(one(Topic.CPU, live, partial(self._cpu, where)))
+            source = start(one(Topic.CPU, live, partial(self._hardware, where)))
             flags = start(one(Topic.CPU_FLAGS, live and setup.cpu not in OWN_CPU, self._cpu_flags))
             machines = start(one(Topic.MACHINES, live and there, partial(self._machines, target.name)))
             networks = start(one(Topic.NETWORKS, plugged, partial(self._networks, nodes)))
@@ -97,7 +97,7 @@ class FactReader:
             pending=pending.result(),
             unread=MappingProxyType(unread),
         )
-        return Found(facts, storages.result(), cpu.result())
+        return Found(facts, storages.result(), source.result())
 
     async def _one(self, unread: dict[Topic, Unread], topic: Topic, read: Callable[[], Awaitable[Noun]]) -> Noun | None:
         """One fact, None when it can't be had. A call that this PVE does not have is no fault: nobody guesses instead."""
@@ -127,8 +127,8 @@ class FactReader:
         self._kept[topic, node] = now, value
         return value
 
-    async def _cpu(self, node: NodeName) -> Cpu | None:
-        return (await self._keep(Topic.CPU, node, partial(self._client.node_status, node))).cpu
+    async def _hardware(self, node: NodeName) -> Node:
+        return await self._keep(Topic.CPU, node, partial(self._client.node_status, node))
 
     async def _cpu_flags(self) -> Mapping[str, frozenset[NodeName]]:
         return await self._keep(Topic.CPU_FLAGS, NodeName(""), self._client.cpu_flags)

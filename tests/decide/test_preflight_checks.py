@@ -47,7 +47,9 @@ def with_facts(fresh: Fresh | None = None, **change: Any) -> Fresh:
 
 
 def with_cpus(setup: Setup, source: Cpu | None, target: Cpu | None, **change: Any) -> Fresh:
-    fresh = read(source=node("pve1", 16, cpu=source), target=node("pve2", 16, cpu=target))
+    fresh = read(
+        source=node("pve1", 16, cpu=source, version=(9, 2)), target=node("pve2", 16, cpu=target, version=(9, 2))
+    )
     return with_facts(fresh, setup=setup, **change)
 
 
@@ -143,16 +145,18 @@ MACHINES: list[tuple[str, Fresh, list[tuple[Level, Why]]]] = [
 
 @pytest.mark.parametrize(("fresh", "expected"), [row[1:] for row in MACHINES], ids=[row[0] for row in MACHINES])
 def test_the_target_runs_the_machine_that_runs(fresh: Fresh, expected: list[tuple[Level, Why]]) -> None:
-    assert words(replace(fresh, target=node("pve2", 16, cpu=CPU, cpus=8))) == expected
+    assert words(replace(fresh, target=node("pve2", 16, cpu=CPU, cpus=8, version=(9, 2)))) == expected
 
 
 @pytest.mark.parametrize(("pins", "level"), PINS)
 def test_what_binds_to_hardware_is_told(pins: Mapping[str, str], level: Level) -> None:
-    fresh = replace(read(), target=node("pve2", 16, cpu=CPU, cpus=8))
+    fresh = replace(read(), target=node("pve2", 16, cpu=CPU, cpus=8, version=(9, 2)))
     assert words(with_facts(fresh, setup=Setup(pins=pins))) == [(level, Why.PINNED_TO_HARDWARE)]
 
 
-@pytest.mark.parametrize(("there", "expected"), [((9, 2, 11), []), ((9, 1), [Why.TARGET_OLDER]), ((), [])])
+@pytest.mark.parametrize(
+    ("there", "expected"), [((9, 2, 11), []), ((9, 1), [Why.TARGET_OLDER]), ((), [Why.NOT_CHECKED])]
+)
 def test_from_new_to_old_is_told(there: tuple[int, ...], expected: list[Why]) -> None:
     source, target = node("pve1", 16, cpu=CPU, version=(9, 2, 1)), node("pve2", 16, cpu=CPU, version=there)
     assert [each.why for each in told(read(source=source, target=target))] == expected
@@ -160,7 +164,7 @@ def test_from_new_to_old_is_told(there: tuple[int, ...], expected: list[Why]) ->
 
 def test_many_vcpus_are_told_and_stop_nothing() -> None:
     wanted = specs(in_maintenance("pve1"), cluster(capacity={"cpuOvercommitRatio": 1.0}))
-    fresh = replace(read(), target=node("pve2", 16, cpu=CPU, cpus=1))
+    fresh = replace(read(), target=node("pve2", 16, cpu=CPU, cpus=1, version=(9, 2)))
     assert words(with_facts(fresh, setup=Setup()), wanted) == [(WARN, Why.CPU_OVERCOMMITTED)]
 
 
@@ -332,7 +336,7 @@ def test_ha_must_not_undo_the_move(ha: HaFacts | None, expected: list[tuple[Leve
 
 
 def test_ha_does_not_fail_back_to_a_node_in_its_own_maintenance() -> None:
-    source = node("pve1", 16, cpu=CPU, ha=HaNodeState.MAINTENANCE)
+    source = node("pve1", 16, cpu=CPU, version=(9, 2), ha=HaNodeState.MAINTENANCE)
     managed = read(replace(WHO, ha_state="started"), source=source)
     assert words(with_facts(managed, ha=HaFacts(True, (NEAR,)))) == []
 

@@ -27,8 +27,11 @@ def machine_is_known_to_the_target(look: Look) -> tuple[Finding, ...]:
 def software_is_no_older_there(look: Look) -> tuple[Finding, ...]:
     """PVE supports live migration from old to new; the other way it works only as long as QEMU knows all that runs."""
     source, target = look.fresh.source, look.fresh.target
-    if not look.live or source is None or target is None or not source.version or not target.version:
+    if not look.live or source is None or target is None or target.state is not NodeState.ONLINE:
         return ()
+    if not source.version or not target.version:
+        silent = target.name if source.version else source.name
+        return warn(Why.NOT_CHECKED, f"not checked which software is older: {silent} does not tell its version")
     if source.version[:2] <= target.version[:2]:
         return ()
     return warn(Why.TARGET_OLDER, f"{source.name} runs PVE {_dotted(source)}, {target.name} only {_dotted(target)}")
