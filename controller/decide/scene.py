@@ -53,7 +53,7 @@ def scene(specs: Specs, seen: Observed, memory: Memory) -> Scene:
         memory=memory,
         wanted=wanted,
         foreign=foreign_moves(seen, memory),
-        shut=MappingProxyType(shut_nodes(seen, wanted.maintenance, wanted.closed)),
+        shut=MappingProxyType(_spared(memory) | shut_nodes(seen, wanted.maintenance, wanted.closed)),
         needs=capacity.needs(cluster, seen, memory),
         limits=capacity.limits(specs, seen),
         residents=_residents(seen),
@@ -80,6 +80,10 @@ def seen_moving(seen: Observed) -> frozenset[Vmid]:
 def shut(specs: Specs, seen: Observed) -> Mapping[NodeName, str]:
     """Nodes that accept nothing, and why; for those who need nothing else."""
     return shut_nodes(seen, maintenances(specs.clusters[seen.cluster], specs, seen), closed(specs, seen))
+
+
+def _spared(memory: Memory) -> dict[NodeName, str]:
+    return {node: f"is spared: {reason}" for node, reason in memory.spared.items()}
 
 
 def shut_nodes(

@@ -6,7 +6,8 @@ Called by `loop.daemon`, by nobody else. Nothing waits in here for a migration: 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from controller.act import backoff, execute, guardrails, inflight
+from controller.act import backoff, breaker, execute, guardrails, inflight
+from controller.act.breaker import Breaker
 from controller.clock import Clock
 from controller.loop.planner import Planner
 from controller.model.errors import DroverError
@@ -57,14 +58,16 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
         if ended:  # nobody plans on a look that is older than the news
             seen = await parts.observer.look()
         seen = inflight.without_ended(seen, parts.store)
+        fuses = breaker.state(
+            parts.store.attempts(breaker.ATTEMPTS), cluster.spec.safety.circuit_breaker, parts.clock.wall()
+        )
     except DroverError as error:
         return _blind(parts, cluster, last, error)
     view = ClusterView(
         cluster=parts.name,
         at=seen.at,
         connected=Finding(True, Why.CONNECTED, "the API answers"),
-        armed=parts.forbidden(cluster)
-        or guardrails.armed(cluster, seen, age_seconds=0.0, store_failure=parts.store.failure()),
+        armed=_armed(parts, cluster, seen, fuses),
         seen=seen,
         memory=parts.store.memory(),
         progress={vmid: progress for vmid, progress in last.progress.items() if vmid in parts.store.memory().flights},
@@ -74,15 +77,25 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
     )
     if view.armed.why is Why.MODE_OBSERVE:
         return view
-    return await _act(parts, specs, await _planned(parts, specs, replace(view, plan=last.plan)))
+    return await _act(parts, specs, await _planned(parts, specs, replace(view, plan=last.plan), fuses), fuses)
 
 
-async def _planned(parts: Parts, specs: Specs, view: ClusterView) -> ClusterView:
+def _armed(parts: Parts, cluster: PveCluster, seen: Observed, fuses: Breaker) -> Finding:
+    armed = parts.forbidden(cluster) or guardrails.armed(
+        cluster, seen, age_seconds=0.0, store_failure=parts.store.failure()
+    )
+    if armed.ok and fuses.cluster is not None and fuses.cluster.open:
+        return Finding(False, Why.BREAKER_OPEN, fuses.cluster.message)
+    return armed
+
+
+async def _planned(parts: Parts, specs: Specs, view: ClusterView, fuses: Breaker) -> ClusterView:
     """The view with a new plan; without one, because nothing may be started then, it keeps the old."""
     assert view.seen is not None
     try:
         parts.store.clear_backoff(backoff.outdated(parts.store.memory(), specs))
-        plan = await parts.planner(specs, view.seen, parts.store.memory())
+        spared = {node: trip.message for node, trip in fuses.nodes.items()}
+        plan = await parts.planner(specs, view.seen, replace(parts.store.memory(), spared=spared))
         parts.store.forget_origins(plan.forget_origins)
     except DroverError as error:
         return replace(view, armed=Finding(False, error.why, error.message), memory=parts.store.memory())
@@ -101,7 +114,7 @@ def _refuse_another_cluster(store: Store, seen: Observed) -> None:
         )
 
 
-async def _act(parts: Parts, specs: Specs, view: ClusterView) -> ClusterView:
+async def _act(parts: Parts, specs: Specs, view: ClusterView, fuses: Breaker) -> ClusterView:
     """Start what may start now; who turns out to be blocked gives its place to others."""
     for _ in range(ROUNDS):
         plan, before = view.plan, view.memory
@@ -109,12 +122,14 @@ async def _act(parts: Parts, specs: Specs, view: ClusterView) -> ClusterView:
             return replace(view, armed=Finding(False, Why.PLAN_UNSAFE, "; ".join(plan.unsafe)))
         if plan is None or not view.armed.ok or not plan.moves:
             return view
+        if fuses.cluster is not None:  # half open: one move is in flight at a time, and shows whether things work again
+            plan = replace(plan, moves=plan.moves[:1] if not view.memory.flights else ())
         outcomes = await _start(parts, specs, view, plan)
         after = parts.store.memory()
         view = replace(view, memory=after, outcomes=view.outcomes + backoff.news(outcomes, before))
         if not any(backoff.holds_back(outcome, after) for outcome in outcomes):
             return view
-        view = await _planned(parts, specs, view)
+        view = await _planned(parts, specs, view, fuses)
     return view
 
 

@@ -84,3 +84,4 @@ class Memory:
     flights: Mapping[Vmid, Flight] = field(default_factory=lambda: MappingProxyType({}))
     origins: Mapping[Vmid, Origin] = field(default_factory=lambda: MappingProxyType({}))
     backoffs: Mapping[Vmid, Backoff] = field(default_factory=lambda: MappingProxyType({}))
+    spared: Mapping[NodeName, str] = field(default_factory=lambda: MappingProxyType({}))  # by the breaker; the reason

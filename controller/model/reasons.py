@@ -354,6 +354,11 @@ class Why(StrEnum):
         "The independent check found a broken promise in the plan; nothing of it is done.",
         "Report this: it is a fault of Drover.",
     )
+    BREAKER_OPEN = (
+        "BreakerOpen",
+        "Moves of several guests failed one after the other, so nothing is started for a while.",
+        "See the failures in `drover get migrations`; what they have in common is the fault.",
+    )
     PLANNER_OVERRAN = "PlannerOverran", "Planning took too long; the tick's plan was discarded."
     FOLLOWING = "Following", "A message about a move that is under way."
     TOO_MANY_UNAVAILABLE = (

@@ -185,7 +185,7 @@ class Safety(Model):
     """Votes above quorum that have to remain."""
     max_stale_seconds: Annotated[int, Field(ge=1, le=31_536_000)] = 60
     """Seconds after which what was seen of the cluster is too old to act upon."""
-    circuit_breaker: Annotated[CircuitBreaker, NotYet()] = Field(default_factory=CircuitBreaker)
+    circuit_breaker: CircuitBreaker = Field(default_factory=CircuitBreaker)
     """When to stop because moves keep failing."""
 
 
