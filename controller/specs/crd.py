@@ -13,7 +13,7 @@ from controller.specs.base import Model, Rule, models_in
 from controller.specs.common import GROUP, VERSION, Kind
 from controller.specs.kinds import KINDS
 from controller.specs.schema import Json, Node
-from controller.specs.status import STATUS, CommonStatus
+from controller.specs.status import STATUS
 
 _HEADER = "# Generated from the models by `drover schema`; not to be edited by hand.\n"
 
@@ -74,7 +74,7 @@ def _root(kind: type[Kind]) -> Node:
     assert isinstance(properties, dict)
     spec = kind.model_fields["spec"]
     [spec_model] = models_in(spec.annotation)
-    status_model = STATUS.get(kind.__name__, CommonStatus)
+    status_model = STATUS[kind.__name__]
     status = schema.described(status_model, schema.plain(status_model))
     text: Node = {"type": "string"}
     node: Node = {

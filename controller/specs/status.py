@@ -14,6 +14,7 @@ from controller.specs.nodemaintenance import Timestamp
 
 _LONG = 5000
 """More guests than a cluster has."""
+Bytes = Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})]
 
 
 class Truth(StrEnum):
@@ -55,6 +56,50 @@ class CommonStatus(Model):
         ),
     ] = ()
     """What is so and what is not."""
+
+
+class NodesOfCluster(Model):
+    """Nodes of a cluster."""
+
+    total: Count | None = None
+    """All of them."""
+    online: Count | None = None
+    """Those that are online."""
+
+
+class GuestsOfCluster(Model):
+    """Guests of a cluster."""
+
+    total: Count | None = None
+    """All of them, templates and stopped ones too."""
+
+
+class PveClusterStatus(CommonStatus):
+    """What the cluster looks like, and what is under way."""
+
+    pve_name: Annotated[str, Field(max_length=253)] = ""
+    """What the cluster calls itself."""
+    nodes: NodesOfCluster | None = None
+    """How many nodes."""
+    guests: GuestsOfCluster | None = None
+    """How many guests."""
+    moves_in_flight: Count | None = None
+    """Moves under way now."""
+    plan_digest: Annotated[str, Field(max_length=64)] = ""
+    """Digest of the plan: of its moves, reasons and generations."""
+    missing_rights: Annotated[tuple[Annotated[str, Field(max_length=4096)], ...], Field(max_length=1024)] = ()
+    """Lines for a shell on a node that grant the token what it lacks."""
+
+
+class PveNodeStatus(CommonStatus):
+    """What the node looks like."""
+
+    guests: Count | None = None
+    """Guests on it, templates and stopped ones too."""
+    memory_bytes: Bytes | None = None
+    """Its memory, in bytes."""
+    memory_used_bytes: Bytes | None = None
+    """Memory in use on it, in bytes."""
 
 
 class GuestCounts(Model):
@@ -128,19 +173,28 @@ class PolicyConflict(Model):
     """Why, in a sentence."""
 
 
-class PlacementPolicyStatus(CommonStatus):
-    """Whether a placement holds."""
+class PolicyStatus(CommonStatus):
+    """Whom a policy is about."""
 
     matched_guests: Count | None = None
     """Guests it is about."""
+
+
+class PlacementPolicyStatus(PolicyStatus):
+    """Whether a placement holds."""
+
     violations: Count | None = None
-    """Guests that are placed wrongly now."""
+    """How often it does not hold now: once for each domain that has too many, once for guests on wrong nodes."""
     conflicts: Annotated[tuple[PolicyConflict, ...], Field(max_length=1024)] = ()
     """Policies that cannot hold together with it."""
 
 
 STATUS: Mapping[str, type[CommonStatus]] = {
+    "PveCluster": PveClusterStatus,
+    "PveNode": PveNodeStatus,
     "NodeMaintenance": NodeMaintenanceStatus,
     "PlacementPolicy": PlacementPolicyStatus,
+    "MigrationPolicy": PolicyStatus,
+    "ReplicationPolicy": PolicyStatus,
 }
-"""The kinds whose status has more than the common part."""
+"""The status of each kind."""
