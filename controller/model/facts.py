@@ -18,7 +18,7 @@ class Topic(StrEnum):
     CPU_FLAGS = "which node supports which CPU flag"
     MACHINES = "the machine versions of the target"
     NETWORKS = "the bridges and VNets of the nodes"
-    STORAGES = "the storages of the nodes"
+    STORAGES = "the storages of the target"
     HA = "the HA rules of the guest"
     REPLICATION = "the state of its replication jobs"
     RIGHTS = "what the token may do with the guest"

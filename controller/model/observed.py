@@ -250,7 +250,8 @@ class Preconditions:
     """PVE's own verdict: `GET /nodes/{node}/{qemu|lxc}/{vmid}/migrate` (qemu-server: PVE/API2/Qemu.pm).
 
     It knows nothing of offline nodes, memory, CPU, bridges, free space or maintenance: those are Drover's to check.
-    `objections` has an entry only for nodes with a finding. `None` as the whole object: this PVE has no such call (LXC on 8.x).
+    `objections` has an entry only for nodes with a finding; storages that a node lacks are apart, because they can be mapped.
+    `None` as the whole object: this PVE has no such call (LXC on 8.x).
     """
 
     running: bool
@@ -259,6 +260,7 @@ class Preconditions:
     local_resources: tuple[str, ...] = ()  # blockers, without those that are mapped
     unmovable_mapped: tuple[str, ...] = ()  # mapped devices that can't move while the guest runs
     conntrack: bool = False  # the source can carry connection tracking state
+    missing_storages: Mapping[NodeName, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,5 +275,5 @@ class Fresh:
     preconditions: Preconditions | None
     config: GuestConfig | None
     jobs: tuple[ReplicationJob, ...] = ()
-    storages: tuple[Storage, ...] | None = None
+    storages: tuple[Storage, ...] | None = None  # of the target, by its own word
     facts: Facts = field(default_factory=Facts)  # not read when the guest is not there

@@ -67,6 +67,7 @@ class FactReader:
         machine = guest.kind is GuestKind.QEMU
         live = machine and guest.power.holds_memory
         there = target.state is NodeState.ONLINE
+        disks = there and bool(subject.config.disks)
         plugged = there and any(nic.bridge for nic in setup.nics)
         unread: dict[Topic, Unread] = {}
 
@@ -81,7 +82,7 @@ class FactReader:
             flags = start(one(Topic.CPU_FLAGS, live and setup.cpu not in OWN_CPU, self._cpu_flags))
             machines = start(one(Topic.MACHINES, live and there, partial(self._machines, target.name)))
             networks = start(one(Topic.NETWORKS, plugged, partial(self._networks, nodes)))
-            storages = start(one(Topic.STORAGES, bool(subject.config.disks), self._storages))
+            storages = start(one(Topic.STORAGES, disks, partial(client.node_storages, target.name)))
             ha = start(one(Topic.HA, guest.ha_managed, partial(self._ha, guest)))
             jobs = start(one(Topic.REPLICATION, subject.replicated, partial(client.job_states, where, guest.vmid)))
             rights = start(one(Topic.RIGHTS, True, partial(client.rights, guest.vmid)))
@@ -143,10 +144,6 @@ class FactReader:
             *(self._keep(Topic.NETWORKS, node, partial(self._client.networks, node)) for node in names)
         )
         return MappingProxyType(dict(zip(names, found, strict=True)))
-
-    async def _storages(self) -> tuple[Storage, ...]:
-        """From the cluster's rows: a node's own list activates every storage, and hangs on a dead one."""
-        return (await self._client.resources("storage")).storages
 
     async def _ha(self, guest: Guest) -> HaFacts:
         """Rules since 9.0, the group before; while a cluster is being upgraded an entry may still have its group."""

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from controller.model.errors import Ambiguous, Rejected, Retry
 from controller.model.facts import HaRule, JobState, Setup
 from controller.model.ids import GuestKind, NodeName, Upid, Vmid
-from controller.model.observed import Guest, GuestConfig, Node, Preconditions, ReplicationJob, Task
+from controller.model.observed import Guest, GuestConfig, Node, Preconditions, ReplicationJob, Storage, Task
 from controller.model.plan import MoveOptions
 from controller.model.reasons import Why
 from controller.pve import decode, decode_facts, decode_guest, tasklog
@@ -113,6 +113,11 @@ class PveClient:
     async def machines(self, node: NodeName) -> frozenset[str]:
         """Versions of QEMU's machines that `node` can run, such as `pc-q35-9.2+pve1`."""
         return await self._read(f"/nodes/{_quoted(node)}/capabilities/qemu/machines", decode_facts.machines)
+
+    async def node_storages(self, node: NodeName) -> tuple[Storage, ...]:
+        """Storages that are enabled on `node`, right now. PVE activates them all: a dead one holds the answer up."""
+        path = f"/nodes/{_quoted(node)}/storage"
+        return await self._read(path, lambda answer: decode_facts.storages(answer, node), {"enabled": True})
 
     async def networks(self, node: NodeName) -> frozenset[str]:
         """Bridges and VNets of `node`, without those that the token may not see (SDN.Audit)."""

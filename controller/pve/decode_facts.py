@@ -11,6 +11,7 @@ from typing import Final
 
 from controller.model.facts import HaRule, JobState, Nic, Setup
 from controller.model.ids import GuestKind, NodeName
+from controller.model.observed import Storage
 from controller.pve.decode_guest import properties
 from controller.pve.transport import Json
 from controller.pve.values import Row, amount, flag, integer, known, node_name, record, rows, text, texts, words
@@ -69,6 +70,28 @@ def machines(answer: Json) -> frozenset[str]:
 def networks(answer: Json) -> frozenset[str]:
     """/nodes/{node}/network?type=include_sdn: what a network device can be plugged into (pve-manager: PVE/API2/Network.pm)."""
     return frozenset(text(row.get("iface")) for row in rows(answer) if text(row.get("type")) in _BRIDGES)
+
+
+def storages(answer: Json, node: NodeName) -> tuple[Storage, ...]:
+    """/nodes/{node}/storage; one that is not enabled there counts as absent (pve-storage: PVE/API2/Storage/Status.pm)."""
+    return known(_storage(row, node) for row in rows(answer))
+
+
+def _storage(row: Row, node: NodeName) -> Storage | None:
+    name = text(row.get("storage"))
+    if not name or not flag(row.get("enabled", 1)):
+        return None
+    active = flag(row.get("active"))
+    return Storage(
+        name=name,
+        node=node,
+        available=active,
+        shared=flag(row.get("shared")),
+        content=words(row.get("content")),
+        total_bytes=amount(row.get("total")) if active else None,
+        used_bytes=amount(row.get("used")) if active else None,
+        type=text(row.get("type")),
+    )
 
 
 def cpu_flags(answer: Json) -> Mapping[str, frozenset[NodeName]]:

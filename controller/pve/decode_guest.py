@@ -117,9 +117,11 @@ def preconditions(answer: Json) -> Preconditions:
     mapped = {*texts(row.get("mapped-resources")), *details}
     disks = row.get("local-disks")
     found = {NodeName(node): _objections(part(refused, node)) for node in refused}
+    missing = {NodeName(node): _missing_storages(part(refused, node)) for node in refused}
     return Preconditions(
         running=flag(row.get("running")),
         objections=MappingProxyType({node: said for node, said in found.items() if said}),
+        missing_storages=MappingProxyType({node: names for node, names in missing.items() if names}),
         local_disks=tuple(_local_disk(disk) for disk in disks if isinstance(disk, dict))
         if isinstance(disks, list)
         else (),
@@ -132,15 +134,17 @@ def preconditions(answer: Json) -> Preconditions:
 def _objections(found: Row) -> tuple[str, ...]:
     """An allowed node may be listed with an empty object, so only content counts."""
     row = {key.replace("_", "-"): value for key, value in found.items()}
-    said = [f"storage {name} is not available there" for name in texts(row.get("unavailable-storages"))]
-    said += [f"the mapping of {name} has no device there" for name in texts(row.get("unavailable-resources"))]
+    said = [f"the mapping of {name} has no device there" for name in texts(row.get("unavailable-resources"))]
     blocking = row.get("blocking-ha-resources")
-    for item in blocking if isinstance(blocking, list) else []:
-        if isinstance(item, dict):
-            said.append(f"PVE HA: {text(item.get('cause'))} of {text(item.get('sid'))}")
+    items = [item for item in blocking if isinstance(item, dict)] if isinstance(blocking, list) else []
+    said += [f"PVE HA: {text(item.get('cause'))} of {text(item.get('sid'))}" for item in items]
     known = {"unavailable-storages", "unavailable-resources", "blocking-ha-resources"}
     said += [f"{key}: {value}" for key, value in row.items() if key not in known and value]
     return tuple(said)
+
+
+def _missing_storages(found: Row) -> tuple[str, ...]:
+    return texts(found.get("unavailable_storages") or found.get("unavailable-storages"))
 
 
 def _local_disk(row: Row) -> LocalDisk:

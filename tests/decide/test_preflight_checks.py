@@ -30,10 +30,27 @@ PVE1, PVE2, PVE3 = NodeName("pve1"), NodeName("pve2"), NodeName("pve3")
 FIRST = "local:vm-101-disk-0"
 
 
+def storage(name: str, on: NodeName, **change: Any) -> Storage:
+    plain = Storage(name, on, True, False, frozenset({"images", "rootdir"}), 100 * GIB, 50 * GIB, "zfspool")
+    return replace(plain, **change)
+
+
+SEEN = replace(
+    LOOK,
+    storages=(
+        storage("local", PVE1),
+        storage("ceph", PVE1, shared=True, type="rbd"),
+        storage("san", PVE1, type="iscsi"),
+        storage("thin", PVE1, type="lvmthin"),
+        storage("folder", PVE1, type="dir"),
+    ),
+)
+
+
 def told(fresh: Fresh, wanted: Specs = WANTED) -> list[Finding]:
     """What is not simply well."""
     who = fresh.guest or WHO
-    found = findings(planned(who, wanted), fresh, wanted, LOOK, memory())
+    found = findings(planned(who, wanted), fresh, wanted, SEEN, memory())
     return [each for each in found if each.level is not OK or each.why is Why.NOT_SUPPORTED]
 
 
@@ -195,20 +212,14 @@ def test_networks_that_were_not_read_are_told() -> None:
 # Disks
 
 
-def storage(name: str, on: NodeName, **change: Any) -> Storage:
-    plain = Storage(name, on, True, False, frozenset({"images", "rootdir"}), 100 * GIB, 50 * GIB, "zfspool")
-    return replace(plain, **change)
-
-
 def with_disk(volume: str = FIRST, *, local: bool = True, there: Storage | None = None, **change: Any) -> Fresh:
     """One disk, local or shared; `there`: what the target has."""
     name = volume.partition(":")[0]
     size = change.pop("size_bytes", 4 * GIB)
-    here = storage(name, PVE1, shared=not local, type=change.pop("type", "zfspool"))
     config = GuestConfig(WHO.identity, "d", 2, (Disk("scsi0", volume, name, size, False, True),), AT)
     found = replace(disk(volume), size_bytes=size, **change)
     fresh = with_verdict(local_disks=(found,) if local else ())
-    return replace(fresh, config=config, storages=(here,) if there is None else (here, there))
+    return replace(fresh, config=config, storages=() if there is None else (there,))
 
 
 COPY = specs(in_maintenance("pve1"), migration("p", localDisks="Copy"))
@@ -236,11 +247,16 @@ DISKS: list[tuple[str, Fresh, Specs, list[tuple[Level, Why]]]] = [
     ("size unknown", with_disk(there=HERE, size_bytes=None), COPY, [(WARN, Why.NOT_CHECKED)]),
     ("snapshots", with_disk(there=HERE, in_snapshot=True), COPY, [(FAIL, Why.LOCAL_SNAPSHOT)]),
     ("linked clone", with_disk("local:base-9-disk-0/vm-101-disk-0", there=HERE), COPY, [(FAIL, Why.LINKED_CLONE)]),
-    ("type that can't", with_disk(there=HERE, type="iscsi"), COPY, [(FAIL, Why.STORAGE_TYPE)]),
+    ("type that can't", with_disk("san:vm-101-disk-0", there=storage("san", PVE2)), COPY, [(FAIL, Why.STORAGE_TYPE)]),
     ("called otherwise there", with_disk(there=storage("fast", PVE2)), MAPPED, []),
     ("mapped to nowhere", with_disk(there=HERE), MAPPED, [(FAIL, Why.STORAGE_MISSING)]),
-    ("hidden", replace(with_disk(there=HERE), storages=()), COPY, [(WARN, Why.NOT_CHECKED)]),
-    ("not read", replace(with_disk(there=HERE), storages=None), COPY, [(WARN, Why.NOT_CHECKED)]),
+    ("hidden on both", with_disk("dark:vm-101-disk-0"), COPY, [(WARN, Why.NOT_CHECKED)]),
+    (
+        "not read",
+        replace(with_disk("ceph:vm-101-disk-0", local=False), storages=None),
+        WANTED,
+        [(FAIL, Why.STORAGE_MISSING), (WARN, Why.NOT_CHECKED)],
+    ),
     ("no copy allowed", with_disk(there=HERE, in_snapshot=True), WANTED, [(FAIL, Why.LOCAL_DISK)]),
 ]
 
@@ -255,17 +271,17 @@ def test_a_disk_moves_only_to_where_it_fits(fresh: Fresh, wanted: Specs, expecte
 
 
 @pytest.mark.parametrize(
-    ("type_", "volume", "expected"),
+    ("volume", "expected"),
     [
-        ("zfspool", FIRST, []),
-        ("lvmthin", FIRST, [Why.LOCAL_SNAPSHOT]),
-        ("dir", "local:101/vm-101-disk-0.qcow2", []),
-        ("dir", "local:101/vm-101-disk-0.raw", [Why.LOCAL_SNAPSHOT]),
+        (FIRST, []),
+        ("thin:vm-101-disk-0", [Why.LOCAL_SNAPSHOT]),
+        ("folder:101/vm-101-disk-0.qcow2", []),
+        ("folder:101/vm-101-disk-0.raw", [Why.LOCAL_SNAPSHOT]),
     ],
 )
-def test_snapshots_of_a_stopped_guest_travel_with_some_storages(type_: str, volume: str, expected: list[Why]) -> None:
+def test_snapshots_of_a_stopped_guest_travel_with_some_storages(volume: str, expected: list[Why]) -> None:
     who = replace(WHO, power=Power.STOPPED)
-    fresh = with_disk(volume, there=HERE, type=type_, in_snapshot=True)
+    fresh = with_disk(volume, there=storage(volume.partition(":")[0], PVE2), in_snapshot=True)
     assert fresh.preconditions is not None
     fresh = replace(fresh, guest=who, preconditions=replace(fresh.preconditions, running=False))
     assert [each.why for each in told(fresh, COPY)] == expected
@@ -273,9 +289,8 @@ def test_snapshots_of_a_stopped_guest_travel_with_some_storages(type_: str, volu
 
 def test_volumes_of_a_container_are_judged_without_pves_verdict() -> None:
     who = guest(101, "pve1", kind=GuestKind.LXC)
-    here = storage("local", PVE1)
     config = GuestConfig(who.identity, "d", 1, (Disk("rootfs", FIRST, "local", GIB, False, True),), AT)
-    fresh = replace(read(who, preconditions=None), config=config, storages=(here, HERE))
+    fresh = replace(read(who, preconditions=None), config=config, storages=(HERE,))
     assert [each.why for each in told(fresh)] == [Why.NOT_SUPPORTED, Why.LOCAL_DISK]
     assert [each.why for each in told(fresh, COPY)] == [Why.NOT_SUPPORTED]
     mounted = with_facts(fresh, setup=Setup(host_mounts=("mp0",)))
@@ -284,16 +299,16 @@ def test_volumes_of_a_container_are_judged_without_pves_verdict() -> None:
 
 def test_the_call_says_which_disks_go_where() -> None:
     fresh = allowed(with_disk(there=storage("fast", PVE2)))
-    options = refine(planned(WHO, MAPPED), fresh, MAPPED, LOOK, memory()).options
+    options = refine(planned(WHO, MAPPED), fresh, MAPPED, SEEN, memory()).options
     assert (options.with_local_disks, options.target_storage) == (True, "local:fast")
-    plain = refine(planned(WHO, COPY), fresh, COPY, LOOK, memory()).options
+    plain = refine(planned(WHO, COPY), fresh, COPY, SEEN, memory()).options
     assert (plain.with_local_disks, plain.target_storage) == (True, "")
 
 
 def test_a_map_never_touches_a_replicated_disk() -> None:
     job = ReplicationJob("101-0", Vmid(101), PVE2, PVE1, "*/15", False, False, "")
     fresh = replace(with_disk(there=HERE), jobs=(job,))
-    assert refine(planned(WHO, MAPPED), fresh, MAPPED, LOOK, memory()).options.target_storage == ""
+    assert refine(planned(WHO, MAPPED), fresh, MAPPED, SEEN, memory()).options.target_storage == ""
 
 
 # Rights
@@ -310,7 +325,7 @@ def test_a_map_never_touches_a_replicated_disk() -> None:
 )
 def test_the_token_needs_rights_for_this_very_move(rights: set[str] | None, wanted: Specs, expected: Any) -> None:
     there = (HERE, storage("fast", PVE2))
-    fresh = replace(with_disk(there=HERE), storages=(storage("local", PVE1), *there))
+    fresh = replace(with_disk(there=HERE), storages=there)
     assert words(with_facts(fresh, rights=None if rights is None else frozenset(rights)), wanted) == expected
 
 

@@ -28,7 +28,10 @@ def test_a_running_vm_has_all_that_decides_whether_it_can_run_elsewhere() -> Non
         assert "VM.Migrate" in facts.rights
         assert facts.pending == {}
         assert fresh.storages is not None
-        assert {(s.name, s.type) for s in fresh.storages} >= {("nfs", "nfs"), ("local", "dir")}
+        assert {(s.name, s.type, s.node, s.available) for s in fresh.storages} >= {
+            ("nfs", "nfs", "pve2", True),
+            ("local", "dir", "pve2", True),
+        }
         assert (facts.ha, facts.job_states) == (None, None)  # nobody needs them
         assert set(facts.unread) <= {Topic.CPU_FLAGS}
 
@@ -142,3 +145,13 @@ def test_a_replicated_vm_tells_how_its_jobs_stand() -> None:
         assert states[0].last_sync > 0
 
     play(body, text)
+
+
+def test_a_storage_that_is_dead_on_the_target_shows_at_once() -> None:
+    async def body(scene: Scene) -> None:
+        scene.fault("storage-inactive", storage="nfs", node="pve2")
+        fresh = await scene.fresh()
+        assert fresh.storages is not None
+        assert {storage.name: storage.available for storage in fresh.storages}["nfs"] is False
+
+    play(body)

@@ -446,8 +446,8 @@ def test_the_verdict_about_a_vm() -> None:
     assert verdict.running
     assert verdict.conntrack
     assert set(verdict.objections) == {"pve3", "pve4", "pve5"}
-    assert "fast" in verdict.objections[NodeName("pve3")][0]
-    assert "hostpci0" in verdict.objections[NodeName("pve3")][1]
+    assert verdict.missing_storages == {"pve3": ("fast",)}
+    assert "hostpci0" in verdict.objections[NodeName("pve3")][0]
     assert "vm:7" in verdict.objections[NodeName("pve4")][0]
     assert (verdict.local_resources, verdict.unmovable_mapped) == (("serial1",), ("usb0",))
     (disk,) = verdict.local_disks

@@ -6,6 +6,7 @@ import pytest
 
 from controller.model.facts import HaRule, JobState, Nic, Setup
 from controller.model.ids import GuestKind, NodeName, Vmid
+from controller.model.observed import Storage
 from controller.pve import decode_facts
 from controller.pve.decode import node_status
 from controller.pve.decode_facts import HaResource
@@ -67,6 +68,28 @@ def test_machines_networks_and_flags() -> None:
         {"name": "pcid"},
     ]
     assert decode_facts.cpu_flags(flags) == {"aes": frozenset({PVE1, PVE2}), "avx2": frozenset()}
+
+
+def test_storages_of_a_node_without_those_that_are_not_enabled() -> None:
+    rows: list[Any] = [
+        {
+            "storage": "a",
+            "type": "nfs",
+            "content": "images,iso",
+            "shared": 1,
+            "enabled": 1,
+            "active": 1,
+            "total": 9,
+            "used": 4,
+        },
+        {"storage": "b", "type": "dir", "content": "iso", "enabled": 1, "active": 0, "total": 0, "used": 0},
+        {"storage": "c", "type": "dir", "enabled": 0},
+        {"type": "dir"},
+    ]
+    assert decode_facts.storages(rows, PVE1) == (
+        Storage("a", PVE1, True, True, frozenset({"images", "iso"}), 9, 4, "nfs"),
+        Storage("b", PVE1, False, False, frozenset({"iso"}), None, None, "dir"),
+    )
 
 
 @pytest.mark.parametrize(

@@ -43,9 +43,13 @@ def copied(look: Look) -> tuple[LocalDisk, ...]:
 
 def storage_map(look: Look) -> str:
     """`targetstorage` for the call: `a:b,c:d` for storages that are called otherwise on the target, "" when none is."""
-    mapped = look.policy.target_storage
-    pairs = {_storage_of(disk): mapped.get(_storage_of(disk), "") for disk in copied(look)}
-    return ",".join(f"{here}:{there}" for here, there in sorted(pairs.items()) if there and there != here)
+    return ",".join(f"{here}:{there}" for here, there in sorted(mapped_storages(look).items()))
+
+
+def mapped_storages(look: Look) -> Mapping[str, str]:
+    """Storages of disks that would be copied, with their names on the target where these are others."""
+    pairs = {name: _on_the_target(look, name) for name in map(_storage_of, copied(look))}
+    return {here: there for here, there in pairs.items() if there != here}
 
 
 def local_disks_may_move(look: Look) -> tuple[Finding, ...]:
@@ -111,12 +115,16 @@ def _snapshots_travel(look: Look, disk: LocalDisk, storage: Storage | None) -> b
 
 
 def storages_are_on_the_target(look: Look) -> tuple[Finding, ...]:
-    """Enabled, active, and for this kind of volume. PVE itself does not ask whether a shared storage is active there."""
+    """Enabled, active, and for this kind of volume. PVE does not ask beforehand whether a shared storage is active there.
+
+    By the target's own word: the cluster's rows go on calling a dead storage available for five minutes.
+    """
     if not _wants_storages(look):
         return ()
-    if look.fresh.storages is None:
-        return unchecked(look, Topic.STORAGES, f"whether {look.move.target} has the storages of its disks")
-    return tuple(_storage_troubles(look))
+    found = tuple(_storage_troubles(look))
+    if look.fresh.storages is not None:
+        return found
+    return found + unchecked(look, Topic.STORAGES, f"whether the storages of its disks work on {look.move.target}")
 
 
 def _storage_troubles(look: Look) -> Iterator[Finding]:
@@ -182,5 +190,7 @@ def _storage_of(disk: LocalDisk) -> str:
 
 
 def _storages(look: Look, *, source: bool) -> Mapping[str, Storage]:
+    """Of the source as last seen; of the target by its own word, as last seen when it did not answer."""
     node = look.move.source if source else look.move.target
-    return {storage.name: storage for storage in look.fresh.storages or () if storage.node == node}
+    rows = look.seen.storages if source or look.fresh.storages is None else look.fresh.storages
+    return {storage.name: storage for storage in rows if storage.node == node}

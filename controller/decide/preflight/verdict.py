@@ -1,5 +1,6 @@
 """Checks of what PVE itself says about the move. Listed in `preflight.CHECKS`."""
 
+from controller.decide.preflight.disks import mapped_storages
 from controller.decide.preflight.finding import Finding, Level, Look, fail
 from controller.model.ids import GuestKind
 from controller.model.reasons import Why
@@ -19,7 +20,11 @@ def pve_has_given_its_verdict(look: Look) -> tuple[Finding, ...]:
 def pve_allows_the_target(look: Look) -> tuple[Finding, ...]:
     """A storage or mapped device that the target lacks, or a resource that HA keeps apart from it."""
     verdict = look.fresh.preconditions
-    objections = verdict.objections.get(look.move.target, ()) if verdict is not None else ()
+    if verdict is None:
+        return ()
+    missing = verdict.missing_storages.get(look.move.target, ())
+    objections = [f"it has no storage {name}" for name in missing if name not in mapped_storages(look)]
+    objections += verdict.objections.get(look.move.target, ())
     if not objections:
         return ()
     return fail(
