@@ -24,6 +24,7 @@ from controller.pve.client import PveClient
 from controller.pve.transport import Transport
 from controller.report.store import Store
 from controller.sources import Held
+from controller.sources.crosscheck import rivals
 from controller.specs import PveCluster
 
 TAKE_OVER_SECONDS = 5.0
@@ -120,7 +121,7 @@ class ClusterLoop:
             store=store,
             planner=self._wiring.planner(),
             clock=self._wiring.clock,
-            forbidden=self._wiring.forbidden,
+            forbidden=self._forbidden,
             superseded=self._superseded,
         )
 
@@ -157,6 +158,15 @@ class ClusterLoop:
         finally:
             woken.cancel()
             timer.cancel()
+
+    def _forbidden(self, spec: PveCluster) -> Finding | None:
+        """What stands against acting, whatever the cluster looks like."""
+        if others := rivals(spec, self._held.specs):
+            text = (
+                f"an endpoint is also that of PveCluster {', '.join(others)}: two loops would undo each other's moves"
+            )
+            return Finding(False, Why.WRONG_CLUSTER, text)
+        return self._wiring.forbidden(spec)
 
     def _superseded(self) -> Finding | None:
         """An intent that is withdrawn while a tick starts moves stops the rest of them at once."""

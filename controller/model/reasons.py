@@ -306,8 +306,8 @@ class Why(StrEnum):
     )
     WRONG_CLUSTER = (
         "WrongCluster",
-        "The endpoints lead to another cluster than the one first seen under this name.",
-        "Check the endpoints; to accept the new cluster remove the state file.",
+        "The endpoints lead to another cluster than the one first seen under this name, or to one that has two names.",
+        "Check the endpoints; to accept another cluster remove the state file.",
     )
     NO_CREDENTIALS = (
         "NoCredentials",

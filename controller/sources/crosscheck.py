@@ -6,7 +6,7 @@ Called by `merge`, so that it shows in conditions, and by `validate`.
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from controller.specs import MigrationPolicy, Problem, PveNode, Resource, Specs
+from controller.specs import MigrationPolicy, Problem, PveCluster, PveNode, Resource, Specs
 from controller.specs.pvenode import MAINTENANCE_WORDS
 from controller.yamlpos import Position
 
@@ -17,6 +17,7 @@ def crosscheck(specs: Specs) -> tuple[Problem, ...]:
     """Return the problems, in the order of the objects."""
     return (
         *_unknown_clusters(specs),
+        *(problem for cluster in specs.clusters.values() for problem in _one_cluster_twice(cluster, specs)),
         *_twice(specs.nodes.values(), lambda node: node.node_name, "nodeName"),
         *_twice(specs.maintenances.values(), lambda maintenance: maintenance.spec.node_name, "nodeName"),
         *(problem for node in specs.nodes.values() for problem in _unknown_word(node, specs)),
@@ -27,6 +28,22 @@ def crosscheck(specs: Specs) -> tuple[Problem, ...]:
 def about(resource: Resource, field: str, message: str, allowed: str) -> Problem:
     """Return a problem at the place where an object begins."""
     return Problem(resource.origin or Position(str(resource.ref), 1, 1), field, message, allowed, resource.ref)
+
+
+def rivals(cluster: PveCluster, specs: Specs) -> tuple[str, ...]:
+    """Names of other PveClusters with an endpoint of this one: two loops would undo each other's moves."""
+    own = {endpoint.lower() for endpoint in cluster.spec.endpoints}
+    return tuple(
+        name
+        for name, other in specs.clusters.items()
+        if name != cluster.name and not own.isdisjoint(endpoint.lower() for endpoint in other.spec.endpoints)
+    )
+
+
+def _one_cluster_twice(cluster: PveCluster, specs: Specs) -> Iterator[Problem]:
+    if others := rivals(cluster, specs):
+        message = f"an endpoint is also that of {', '.join(others)}, so none of them may start moves"
+        yield about(cluster, "spec.endpoints", message, "one PveCluster for each cluster of PVE")
 
 
 def _unknown_clusters(specs: Specs) -> Iterator[Problem]:

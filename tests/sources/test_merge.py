@@ -286,6 +286,15 @@ def test_what_is_wrong_between_objects_is_found(tmp_path: Path) -> None:
     ]
 
 
+def test_one_cluster_under_two_names_is_told_at_both(repo: Repository) -> None:
+    said = repo.push(o=cluster("other").replace("https://a:8006", "https://A:8006")).said()
+    allowed = "so none of them may start moves; allowed: one PveCluster for each cluster of PVE"
+    assert said == [
+        f"c.yaml:1:1: spec.endpoints: an endpoint is also that of other, {allowed}",
+        f"o.yaml:1:1: spec.endpoints: an endpoint is also that of default, {allowed}",
+    ]
+
+
 def test_what_is_held_survives_a_restart_with_a_broken_repository(repo: Repository) -> None:
     repo.push(n1=node("n1", label="true"), n2=node("n2", spec="{maxInbound: 2}")).push(remove=("n1",)).push(
         remove=("n2", "p")
