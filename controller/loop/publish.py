@@ -38,6 +38,7 @@ class Publisher:
         self._statuses: dict[ClusterName, Statuses] = {}
         self._problems: dict[ClusterName, tuple[Problem, ...]] = {}
         self._saved: dict[ClusterName, Held] = {}  # the specs that the state file of the cluster has
+        self._unwritten: set[ClusterName] = set()  # clusters whose state file refused the last writing
         self._log = structlog.get_logger()
 
     def publish(self, view: ClusterView, held: Held, store: Store | None) -> None:
@@ -85,6 +86,7 @@ class Publisher:
         self._statuses.pop(cluster, None)
         self._problems.pop(cluster, None)
         self._saved.pop(cluster, None)
+        self._unwritten.discard(cluster)
         self._metrics.forget(cluster)
         self._board.forget(cluster)
 
@@ -97,8 +99,11 @@ class Publisher:
             if self._saved.get(name) is not held:
                 store.save_source(held.to_json())
                 self._saved[name] = held
+            self._unwritten.discard(name)
         except DroverError as error:
-            self._log.error("state not written", reason=error.why, message=error.message)
+            if name not in self._unwritten:  # once; the condition Armed says it for as long as it lasts
+                self._log.error("state not written", cluster=name, reason=error.why, message=error.message)
+            self._unwritten.add(name)
 
 
 def _by_type(status: ObjectStatus) -> Mapping[str, Condition]:
