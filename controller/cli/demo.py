@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,6 +86,7 @@ def command(keep: bool, speed: float, seed: int, lines_only: bool) -> None:
     """
     # What happens is told on the screen; the log would tell it a second time.
     log.configure(LogSettings(format="console", level="error"), stream=sys.stderr)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # both leave nothing behind
     screen = PlainScreen() if lines_only or not sys.stdout.isatty() else TerminalScreen()
     try:
         asyncio.run(run(Demo(speed=speed, seed=seed, keep=keep, program=_program()), screen))

@@ -83,6 +83,18 @@ def test_a_simulated_cluster_is_served_until_it_is_told_to_stop(tmp_path: Path) 
     assert sim.returncode == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_demo_that_is_ended_early_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
+    with drover("demo", TMPDIR=str(tmp_path), PYTHONUNBUFFERED="1") as demo:
+        assert demo.stdout is not None
+        while "sees" not in (line := demo.stdout.readline()):
+            assert line or demo.poll() is None
+        demo.send_signal(number)
+        _, err = demo.communicate(timeout=30)
+    assert (demo.returncode, err.strip()) == (130, "")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_cluster_file_with_a_mistake_names_the_place(tmp_path: Path) -> None:
     (tmp_path / "cluster.yaml").write_text(CLUSTER_FILE.replace("memory: 8GiB", "memory: much", 1))
     with drover("simulate", str(tmp_path / "cluster.yaml")) as sim:
