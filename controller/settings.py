@@ -209,7 +209,9 @@ def _secret(table: "_Table", source: str, env: Mapping[str, str], *, token: bool
         except OSError as error:
             raise table.error(source, f"{path} can't be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
-            raise table.error(source, f"{path} holds no text; put the token's secret or the password into it, alone") from error
+            raise table.error(
+                source, f"{path} holds no text; put the token's secret or the password into it, alone"
+            ) from error
     if not token:
         return Secret(given.rstrip("\r\n"))  # a password may hold anything but the line break of its file
     # It becomes part of a header: a blank or a line break in it would be an error of the wire that no one understands.
