@@ -49,10 +49,10 @@ async def _serve(file: ClusterFile, how: Serving) -> None:
 
 
 def _opening(world: World, server: http.Server, speed: float) -> list[str]:
-    size = f"{count_of(len(world.nodes), 'node')}, {count_of(len(world.guests), 'guest')}, time runs {speed:g} times as fast"
+    size = f"{count_of(len(server.endpoints), 'node')}, {count_of(len(world.guests), 'guest')}, time runs {speed:g} times as fast"
     rows = [
         (f"  {node}", endpoint, paint(f"SHA-256 {server.fingerprints[node]}", "soft"))
-        for node, endpoint in zip(world.nodes, server.endpoints, strict=True)
+        for node, endpoint in zip(server.fingerprints, server.endpoints, strict=True)
     ]
     return [
         f"{paint(f'Simulated cluster {world.name}', 'bold')}: {size}",

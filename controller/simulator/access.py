@@ -94,7 +94,8 @@ class Access:
         self._pools = pools
         self._known: dict[tuple[str, str], Mapping[str, int]] = {}
         self._all = dict.fromkeys(sorted(roles.privileges(version)), 1)
-        self._key = b"authkey of the simulated cluster"
+        self.key = b"authkey of the simulated cluster"
+        """What tickets are signed with."""
 
     @classmethod
     def of(
@@ -201,7 +202,7 @@ class Access:
         return hmac.compare_digest(mark.encode(), self._mark("csrf", user, stamp).encode())
 
     def _mark(self, purpose: str, user: str, stamp: str) -> str:
-        digest = hmac.new(self._key, f"{purpose} {user} {stamp}".encode(), hashlib.sha256)
+        digest = hmac.new(self.key, f"{purpose} {user} {stamp}".encode(), hashlib.sha256)
         return digest.hexdigest() if purpose == "ticket" else b64encode(digest.digest()).decode().rstrip("=")
 
     # -- what they may do

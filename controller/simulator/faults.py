@@ -35,8 +35,9 @@ def apply(world: World, do: str, **arguments: Any) -> None:
     if complaint:
         raise ValueError(complaint)
     world.log("fault", do=do, **arguments)
+    place = world if "guest" in arguments else world.elsewhere.get(str(arguments.get("node")), world)
     try:
-        FAULTS[do](world, **arguments)
+        FAULTS[do](place, **arguments)
     except KeyError as error:
         raise ValueError(f"{do}: there is no {error} in this cluster") from error
 

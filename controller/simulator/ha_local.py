@@ -57,6 +57,12 @@ class LocalManagers(Placement):
         alive = world.nodes[node].powered and world.quorate(node)
         return world.now - world.now % LRM_ROUND if alive and not self._ticking else self.lrms[node].written
 
+    def enlist(self, node: str) -> None:
+        """Give a node that joins its LRM."""
+        self.lrms[node] = Lrm(written=self._world.now)
+        if self._ticking:
+            self._world.after(LRM_ROUND, lambda: self._lrm_round(node))
+
     def local(self, node: str) -> Lrm:
         """Return a node's LRM; one that was started anew by a boot remembers no lock."""
         lrm = self.lrms[node]

@@ -86,7 +86,7 @@ class Server:
 
     async def start(self, folder: Path, host: str, base_port: int) -> None:
         """Make certificates and listen."""
-        names = list(self._simulator.world.nodes)
+        names = list(self._simulator.world.file.nodes)
         certificates = _certificates(folder, names, host)
         for number, name in enumerate(names):
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -95,7 +95,8 @@ class Server:
             listener = _Listener(name, self, context, host, base_port + number if base_port else 0)
             await listener.start()
             self._listeners[name] = listener
-        self._simulator.world.fingerprints.update(self.fingerprints)
+        for name in names:
+            self._simulator.home(name).fingerprints[name] = self.fingerprints[name]
         self._heart = asyncio.create_task(self._beat())
 
     async def __aenter__(self) -> Self:

@@ -3,6 +3,7 @@
 Used by the world and by every call that names a node.
 """
 
+import hashlib
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -46,7 +47,7 @@ class Node:
     """One node. `member` is what corosync believes, `powered` what is true; `proxy` whether its pveproxy answers.
 
     `refusing`: while it is down its address still answers, with a refusal. `phase` shifts its ten-second broadcasts.
-    `group` tells the sides of a partition apart.
+    `group` tells the sides of a partition apart. `links`: number of a corosync link to the address given for it.
     """
 
     name: str
@@ -67,6 +68,8 @@ class Node:
     proxy_down_at: float = float("-inf")
     last_pid: int = 1000
     waiting: dict[str, float] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    joined_at: float = float("-inf")
 
     @property
     def release(self) -> Release:
@@ -77,6 +80,11 @@ class Node:
     def memory(self) -> int:
         """Bytes of RAM."""
         return self.file.memory
+
+    @property
+    def rings(self) -> dict[str, str]:
+        """Number to address of its corosync links; its own address when none was given."""
+        return self.links or {"0": self.ip}
 
     def at_least(self, release: str) -> bool:
         """Whether its software is of `release` or newer."""
@@ -99,3 +107,9 @@ class Node:
 @cache
 def _order(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
+
+
+def fingerprint(name: str) -> str:
+    """Return a stand-in for the fingerprint of a node that serves no TLS."""
+    digest = hashlib.sha256(name.encode()).hexdigest().upper()
+    return ":".join(digest[i : i + 2] for i in range(0, 64, 2))

@@ -74,6 +74,7 @@ class NodeFile(_Part):
     timezone: str = "UTC"
     bridges: tuple[str, ...] = ("vmbr0",)
     config: dict[str, str | int] = Field({}, description="Node configuration, such as `description`.")
+    standalone: bool = Field(False, description="In no cluster until it joins one: `POST /cluster/config/join`.")
 
 
 class StorageFile(_Part):
@@ -267,6 +268,8 @@ CHECKS: list[Callable[["ClusterFile"], Iterator[Problem]]] = []
 
 def _references(file: ClusterFile) -> Iterator[Problem]:
     yield from _of_guests(file)
+    if all(node.standalone for node in file.nodes.values()):
+        yield ("nodes",), "all are standalone; allowed: all but one, which can create the cluster"
     for name, storage in file.storages.items():
         for node in storage.nodes:
             if node not in file.nodes:

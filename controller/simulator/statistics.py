@@ -42,7 +42,7 @@ def last_heard(world: World, viewer: str, name: str) -> float:
 def last_broadcast(world: World, viewer: str, name: str) -> float | None:
     """Return when `viewer` last heard of a node's numbers, None when that is too long ago."""
     tick = last_heard(world, viewer, name)
-    return tick if world.now - tick <= EXPIRY else None
+    return tick if world.now - tick <= EXPIRY and tick >= world.nodes[name].joined_at else None
 
 
 def dump(world: World, viewer: str) -> Dump:

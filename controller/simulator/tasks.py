@@ -109,6 +109,11 @@ class TaskBook:
         task.end(status.partition("\n")[0], self._engine.now, line)
         self._observe("task-end", node=task.node, type=task.type, id=task.id, status=task.exitstatus, upid=task.upid)
 
+    def adopt(self, other: "TaskBook", node: str) -> None:
+        """Take over what is on a node's disk when the node changes its cluster; workers go on."""
+        self.of_node[node] = other.of_node.pop(node, [])
+        self.by_upid.update({task.upid: task for task in self.of_node[node]})
+
     def kill(self, task: Task) -> None:
         """SIGKILL: no last line, exit status `unexpected status`."""
         if task.process is not None and task.running:

@@ -50,7 +50,7 @@ class SimTransport:
         for node in tuple(self._endpoints):
             self._simulator.world.advance(self._clock.wall())
             if not self._simulator.reachable(node):
-                if not self._simulator.world.nodes[node].powered:
+                if not self._simulator.home(node).nodes[node].powered:
                     await self._clock.sleep(CONNECT_SECONDS)
                 continue
             self._prefer(node)

@@ -17,7 +17,7 @@ from controller.simulator.ha import HighAvailability
 from controller.simulator.network import Network
 from controller.simulator.nodes import Node
 from controller.simulator.replication import Replication
-from controller.simulator.seed import ClusterFile, GuestFile
+from controller.simulator.seed import ClusterFile, GuestFile, HaFile
 from controller.simulator.storage import Storage, Volume, storage_of
 from controller.simulator.tasks import Task, TaskBook
 
@@ -39,6 +39,22 @@ class Entry:
         return f"{self.kind} {facts}".rstrip()
 
 
+def _members(file: ClusterFile) -> list[str]:
+    return [name for name, node in file.nodes.items() if not node.standalone]
+
+
+def _address(file: ClusterFile, name: str) -> str:
+    return file.nodes[name].ip or f"10.0.0.{list(file.nodes).index(name) + 1}"
+
+
+def _apart(file: ClusterFile, name: str) -> ClusterFile:
+    """What the file says about a node outside the cluster; its users and storages are set up like the cluster's."""
+    alone = file.nodes[name].model_copy(update={"standalone": False, "ip": _address(file, name)})
+    guests = {vmid: guest for vmid, guest in file.guests.items() if guest.node == name}
+    nothing = {"ha": HaFile(), "replication": {}, "faults": (), "expect": ()}
+    return file.model_copy(update={"nodes": {name: alone}, "guests": guests, **nothing})
+
+
 Interceptor: TypeAlias = Callable[[Request, Callable[[], Response]], Response | None]
 """Gets a request and what would carry it out; answers in its own way, or None to let the call pass."""
 
@@ -46,11 +62,13 @@ Interceptor: TypeAlias = Callable[[Request, Callable[[], Response]], Response | 
 class World:
     """One simulated cluster. Single-threaded; the same file, seed and calls give the same bytes."""
 
-    def __init__(self, file: ClusterFile, *, seed: int = 0) -> None:
+    def __init__(self, file: ClusterFile, *, seed: int = 0, beside: "World | None" = None) -> None:
+        """beside: the world whose time and journal are shared, for a node that is not in its cluster."""
         self.file = file
+        self.root: World = self if beside is None else beside
         self.seed = seed
         self.random = random.Random(seed)
-        self.engine = Engine(file.start)
+        self.engine: Engine = Engine(file.start) if beside is None else beside.engine
         self.start = file.start
         self.name = file.name
         self.options: dict[str, Any] = dict(file.options)
@@ -60,8 +78,8 @@ class World:
         self.mappings: dict[str, dict[str, dict[str, Any]]] = {"pci": {}, "usb": {}, "dir": {}}
         for kind, entries in file.mappings.items():
             self.mappings[kind] = dict(entries)
-        self.journal: deque[Entry] = deque(maxlen=_JOURNAL)
-        self.observers: list[Callable[[Entry], None]] = []
+        self.journal: deque[Entry] = deque(maxlen=_JOURNAL) if beside is None else beside.journal
+        self.observers: list[Callable[[Entry], None]] = [] if beside is None else beside.observers
         self.revision = 0
         """Rises with every change that pmxcfs shows at once: configurations, locks, tags, places."""
         self.derived: dict[str, Any] = {}
@@ -90,22 +108,35 @@ class World:
         """replication.cfg: job id to entry."""
         self.ha_resources: dict[str, dict[str, Any]] = {}
         self.tasks = TaskBook(self.engine, self.log)
-        self.nodes = {name: self._node(number, name) for number, name in enumerate(file.nodes, 1)}
+        self.nodes: dict[str, Node] = {name: self._node(nodeid, name) for nodeid, name in enumerate(_members(file), 1)}
+        self.configured = len(self.nodes) > 1
+        """Whether there is a corosync.conf; a node by itself has none."""
+        self.counted_from = float("-inf")
+        """When pmxcfs found corosync; see `simulator.forming`."""
         self.storages = {name: Storage.of(name, storage) for name, storage in file.storages.items()}
         self.guests: dict[int, Guest] = {}
         for vmid, guest in sorted(file.guests.items()):
-            self.add(vmid, guest, at_start=True)
+            if guest.node in self.nodes:
+                self.add(vmid, guest, at_start=True)
         self.access = Access.of(file.access, file.version, lambda: self.now, self._pool_members)
         self.network = Network(self.engine, {name: float(node.file.link) for name, node in self.nodes.items()})
         self.replicator = Replication(self, self.replication)
         self.ha = HighAvailability(self, self.ha_resources, file.ha)
+        self.elsewhere = {name: self._lone(name) for name, node in file.nodes.items() if node.standalone}
+        """Of the world of the whole file: its nodes that are in no cluster or in another, each with the world it is in."""
 
-    def _node(self, number: int, name: str) -> Node:
+    def _lone(self, name: str) -> "World":
+        """Make a world of a node that is in no cluster; a ticket of one is nothing to another."""
+        lone = World(_apart(self.file, name), seed=self.seed + 1 + list(self.file.nodes).index(name), beside=self)
+        lone.access.key = f"authkey of {name}".encode()
+        return lone
+
+    def _node(self, nodeid: int, name: str) -> Node:
         file = self.file.nodes[name]
         return Node(
             name=name,
-            nodeid=number,
-            ip=file.ip or f"10.0.0.{number}",
+            nodeid=nodeid,
+            ip=_address(self.file, name),
             version=file.version or self.file.version,
             file=file,
             booted_at=self.now - file.uptime,
@@ -130,7 +161,7 @@ class World:
             node=file.node,
             config=build_config(vmid, file, volids, self.start),
             run=file.status,
-            started_at=self.now - min(file.uptime, self.file.nodes[file.node].uptime),
+            started_at=self.now - min(file.uptime, self.nodes[file.node].file.uptime),
             load=file.load,
             touched=file.touched,
             dirty=float(file.dirty),
@@ -221,6 +252,11 @@ class World:
 
     # membership
 
+    @property
+    def formed(self) -> bool:
+        """Whether pmxcfs knows of a cluster, be it one of a single node."""
+        return self.configured and self.now >= self.counted_from
+
     def connected(self, one: str, other: str) -> bool:
         """Whether two nodes reach each other over the network."""
         first, second = self.nodes[one], self.nodes[other]
@@ -236,7 +272,7 @@ class World:
 
     def quorate(self, viewer: str) -> bool:
         """Whether the side of `viewer` has more than half of the votes."""
-        return len(self.members(viewer)) * 2 > len(self.nodes)
+        return self.now >= self.counted_from and len(self.members(viewer)) * 2 > len(self.nodes)
 
     def split(self, nodes: Iterable[str]) -> None:
         """Cut these nodes off; the side without quorum keeps the picture it has."""

@@ -80,7 +80,7 @@ class Stage:
     def _judge(self, call: Call) -> Verdict:
         if '"status": "=stopped"' in json.dumps(call.body) and call.path.endswith("/status"):
             self._let_task_end(call)
-        if call.asked not in self.world.nodes or not self.simulator.reachable(call.asked):
+        if call.asked not in self.world.file.nodes or not self.simulator.reachable(call.asked):
             return Verdict(call, () if call.status is None else ("no answer",))
         response = self.ask(call)
         self.wait(response.delay)
@@ -107,14 +107,14 @@ class Stage:
         if call.path == "/access/ticket" and "password" in params:
             params["password"] = "wrong" if "wrong" in call.name else f"{params.get('username')} password"
         elif params.get("password") == "MASKED":
-            params["password"] = "long enough"
+            params["password"] = "root@pam password" if call.path == "/cluster/config/join" else "long enough"
         path = "/" + "/".join(part for part in self._filled(call.path).split("/") if part)
         return self.simulator.handle(
             Request(call.method, path, params, auth=header, node=call.asked, json=call.json, cookie=cookie, csrf=csrf)
         )
 
     def _credentials(self, call: Call) -> tuple[str, str, str]:
-        access = self.world.access
+        access = self.simulator.home(call.asked).access
         if call.auth == "none":
             return (
                 BAD_CREDENTIALS.get(call.name, ""),

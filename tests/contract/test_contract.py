@@ -10,8 +10,6 @@ from tests.contract.recordings import ORDER
 from tests.contract.replay import EXCEPTIONS, Verdict, by_group
 
 BAR = 0.95
-NOT_SIMULATED = "11-cluster-form"
-"""The one group below the bar: a cluster file describes a cluster that is formed already."""
 GROUPS = sorted({part.partition(":")[0] for part in ORDER})
 
 
@@ -20,8 +18,7 @@ def test_answers_are_those_of_a_real_cluster(group: str, verdicts: list[Verdict]
     rows = by_group(verdicts)[group]
     different = {v.call.id: (v.call.name, v.differences[:5]) for v in rows if not v.equal and not v.purpose}
     assert not different
-    share = sum(verdict.equal for verdict in rows) / len(rows)
-    assert share >= BAR or group == NOT_SIMULATED
+    assert sum(verdict.equal for verdict in rows) / len(rows) >= BAR
 
 
 def test_every_recorded_call_is_compared(verdicts: list[Verdict]) -> None:

@@ -16,6 +16,7 @@ from controller.simulator.routes import (  # noqa: F401 - importing registers th
     backup,
     bulk,
     cluster,
+    cluster_config,
     creation,
     guest_config,
     guests,
@@ -48,8 +49,9 @@ class Simulator:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        world.ha.perform = partial(ha_actions.perform, world)
-        world.ha.reset = partial(faults.power_cycle, world)
+        for part in (world, *world.elsewhere.values()):
+            part.ha.perform = partial(ha_actions.perform, part)
+            part.ha.reset = partial(faults.power_cycle, part)
         self.requests = 0
         faults.schedule(world)
         expectations.schedule(world)
@@ -74,7 +76,11 @@ class Simulator:
 
     def reachable(self, node: str) -> bool:
         """Whether a client outside gets an answer from this node's pveproxy."""
-        return self.world.nodes[node].answers()
+        return self.home(node).nodes[node].answers()
+
+    def home(self, node: str) -> World:
+        """Return the cluster that a node is in: the one of the file, or one of its own until it joins."""
+        return self.world.elsewhere.get(node, self.world)
 
     def _answer(self, request: Request) -> Response:
         try:
@@ -83,7 +89,7 @@ class Simulator:
             return error.response()
 
     def _dispatch(self, request: Request) -> Response:
-        world = self.world
+        world = self.home(request.node)
         viewer = world.nodes[request.node]
         path = "/" + "/".join(part for part in request.path.split("/") if part)
         schema = schema_for(viewer.version)
@@ -92,7 +98,7 @@ class Simulator:
         except ApiError:
             world.access.authenticate(request.auth, request.cookie, request.csrf, request.method)
             raise
-        auth = self._authenticate(request, method)
+        auth = _authenticate(world, request, method)
         params: dict[str, Any] = dict(in_path)
         for name, value in request.params.items():
             if name in in_path and str(value) != in_path[name]:
@@ -102,7 +108,7 @@ class Simulator:
         if auth.token and method.ticket_only:
             raise forbidden(f"URI '{path}' not available with API token, need proper ticket.\n")
         world.access.check_call(auth, method.check, params)
-        node = self._worker(viewer, method, params)
+        node = _worker(world, viewer, method, params)
         if node is not viewer:
             method, _ = schema_for(node.version).find(request.method, path)
         checked = schema_for(node.version).validate(method, params)
@@ -111,34 +117,37 @@ class Simulator:
             raise ApiError(501, f"Method '{request.method} {path}' not implemented")
         return _respond(handler(Call(world, auth, request, checked, viewer, node)))
 
-    def _authenticate(self, request: Request, method: Method) -> Auth:
-        if method.world and not (request.auth or request.cookie):
-            return NOBODY
-        return self.world.access.authenticate(request.auth, request.cookie, request.csrf, request.method)
 
-    def _worker(self, viewer: Node, method: Method, params: dict[str, Any]) -> Node:
-        """Return the node that works on the call (pve-http-server: APIServer/AnyEvent.pm proxy_request)."""
-        name = str(params.get(method.proxyto) or viewer.name) if method.proxyto else viewer.name
-        node = viewer if name == "localhost" else self.world.nodes.get(name)
-        if node is None:
-            lookup = f"failed to get address info for: {name}: Name or service not known"
-            raise ApiError(500, f"hostname lookup '{name}' failed - {lookup}")
-        if node is not viewer:
-            self._connect(viewer, node)
-        if method.protected and not node.daemon:
-            raise ApiError(595, "Connection refused", empty=True)
-        return node
+def _authenticate(world: World, request: Request, method: Method) -> Auth:
+    if method.world and not (request.auth or request.cookie):
+        return NOBODY
+    return world.access.authenticate(request.auth, request.cookie, request.csrf, request.method)
 
-    def _connect(self, viewer: Node, node: Node) -> None:
-        if not node.powered and node.refusing and viewer.group == node.group:
-            raise ApiError(595, "Connection refused", empty=True)
-        if not self.world.connected(viewer.name, node.name):
-            dead_for = self.world.now - max(node.down_at, self.world.split_at)
-            if dead_for < ARP_SECONDS:
-                raise ApiError(595, "Connection timed out", empty=True, delay=ARP_SECONDS)
-            raise ApiError(595, "No route to host", empty=True, delay=NO_ROUTE_DELAY)
-        if not node.proxy:
-            raise ApiError(595, "Connection refused", empty=True)
+
+def _worker(world: World, viewer: Node, method: Method, params: dict[str, Any]) -> Node:
+    """Return the node that works on the call (pve-http-server: APIServer/AnyEvent.pm proxy_request)."""
+    name = str(params.get(method.proxyto) or viewer.name) if method.proxyto else viewer.name
+    node = viewer if name == "localhost" else world.nodes.get(name)
+    if node is None:
+        lookup = f"failed to get address info for: {name}: Name or service not known"
+        raise ApiError(500, f"hostname lookup '{name}' failed - {lookup}")
+    if node is not viewer:
+        _connect(world, viewer, node)
+    if method.protected and not node.daemon:
+        raise ApiError(595, "Connection refused", empty=True)
+    return node
+
+
+def _connect(world: World, viewer: Node, node: Node) -> None:
+    if not node.powered and node.refusing and viewer.group == node.group:
+        raise ApiError(595, "Connection refused", empty=True)
+    if not world.connected(viewer.name, node.name):
+        dead_for = world.now - max(node.down_at, world.split_at)
+        if dead_for < ARP_SECONDS:
+            raise ApiError(595, "Connection timed out", empty=True, delay=ARP_SECONDS)
+        raise ApiError(595, "No route to host", empty=True, delay=NO_ROUTE_DELAY)
+    if not node.proxy:
+        raise ApiError(595, "Connection refused", empty=True)
 
 
 def _respond(result: Any) -> Response:

@@ -57,7 +57,7 @@ def ticket(call: Call) -> dict[str, Any]:
         name = f"{name}@{call.get('realm')}"
     held = access.login(name, str(call.params["password"]))
     answer: dict[str, Any] = {"username": name, "ticket": held, "CSRFPreventionToken": access.csrf_for(name)}
-    if len(call.world.nodes) > 1:
+    if call.world.formed:
         answer["clustername"] = call.world.name
     answer["cap"] = {part: _capability(call, name, *where) for part, where in _CAPABILITIES.items()}
     return answer

@@ -43,8 +43,7 @@ def status(call: Call) -> list[dict[str, Any]]:
     """List the members as the asked node sees them."""
     world, viewer = call.world, call.viewer.name
     rows: list[dict[str, Any]] = []
-    alone = len(world.nodes) == 1
-    if not alone:
+    if world.formed:
         row = {"type": "cluster", "id": "cluster", "name": world.name, "nodes": len(world.nodes)}
         rows.append({**row, "version": len(world.nodes), "quorate": int(world.quorate(viewer))})
     rows += [
@@ -52,7 +51,7 @@ def status(call: Call) -> list[dict[str, Any]]:
             "type": "node",
             "id": f"node/{name}",
             "name": name,
-            "nodeid": 0 if alone else node.nodeid,
+            "nodeid": node.nodeid if world.formed else 0,
             "ip": node.ip,
             "local": int(name == viewer),
             "online": int(world.online(viewer, name)),
@@ -61,17 +60,6 @@ def status(call: Call) -> list[dict[str, Any]]:
         for name, node in world.nodes.items()
     ]
     return rows
-
-
-@route("GET", "/cluster/config/nodes")
-def config_nodes(call: Call) -> list[dict[str, Any]]:
-    """List corosync.conf's nodes."""
-    if len(call.world.nodes) == 1:
-        return []
-    return [
-        {"node": name, "name": name, "nodeid": str(node.nodeid), "quorum_votes": "1", "ring0_addr": node.ip}
-        for name, node in call.world.nodes.items()
-    ]
 
 
 @route("GET", "/cluster/options")

@@ -8,7 +8,6 @@ from typing import Any
 from controller.simulator import statistics
 from controller.simulator.api import ApiError
 from controller.simulator.routes.registry import Call, route
-from controller.simulator.routes.storage import digest
 
 RRD_ROWS = 60
 _CLUSTER = """acme backup backup-info bulk-action ceph config firewall ha jobs log mapping metrics notifications nextid options qemu
@@ -153,18 +152,3 @@ def agent(call: Call) -> dict[str, Any]:
     if not guest.running:
         raise ApiError(500, f"VM {guest.vmid} is not running")
     raise ApiError(500, "QEMU guest agent is not running")
-
-
-@route("GET", "/cluster/config/join")
-def join_information(call: Call) -> dict[str, Any]:
-    """Return what another node needs to join."""
-    world = call.world
-    if len(world.nodes) == 1:
-        raise ApiError(424, "node is not in a cluster, no join info available!")
-    nodelist = [
-        {"name": name, "nodeid": str(node.nodeid), "pve_addr": node.ip, "pve_fp": world.fingerprints.get(name, ""),
-         "quorum_votes": "1", "ring0_addr": node.ip}
-        for name, node in world.nodes.items()
-    ]  # fmt: skip
-    totem = {"cluster_name": world.name, "config_version": str(len(world.nodes)), "version": "2"}
-    return {"config_digest": digest(world), "nodelist": nodelist, "preferred_node": call.viewer.name, "totem": totem}

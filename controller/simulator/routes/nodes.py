@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from controller.simulator import statistics
 from controller.simulator.api import ApiError
-from controller.simulator.nodes import PCI_DEVICES, Node
+from controller.simulator.nodes import PCI_DEVICES, Node, fingerprint
 from controller.simulator.routes.registry import Call, route
 
 
@@ -33,12 +33,6 @@ def index(call: Call) -> list[dict[str, Any]]:
             row |= numbers if online else {key: numbers[key] for key in ("maxcpu", "maxmem", "maxdisk")}
         rows.append(row)
     return rows
-
-
-def fingerprint(name: str) -> str:
-    """Return a stand-in for the fingerprint of a node that serves no TLS."""
-    digest = hashlib.sha256(name.encode()).hexdigest().upper()
-    return ":".join(digest[i : i + 2] for i in range(0, 64, 2))
 
 
 @route("GET", "/nodes/{node}/status")
