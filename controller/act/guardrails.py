@@ -67,6 +67,10 @@ def _freshness(cluster: PveCluster, seen: Observed | None, age_seconds: float) -
 def _cluster(seen: Observed | None) -> Finding | None:
     """What the cluster itself says."""
     assert seen is not None
+    if seen.partial:
+        return Finding(
+            False, Why.PERMISSION_MISSING, "the token lacks rights, so guests and nodes may be missing from PVE's lists"
+        )
     if not seen.quorate:
         return Finding(False, Why.NO_QUORUM, "the part of the cluster that answers has no quorum")
     fenced = sorted(name for name, node in seen.nodes.items() if node.ha is HaNodeState.FENCE)

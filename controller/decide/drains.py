@@ -5,6 +5,7 @@ Drained means safe to service: nothing that has to leave is there, and nothing i
 
 from controller.decide.draft import Board
 from controller.decide.evacuation import held
+from controller.decide.explain import names
 from controller.decide.scene import Scene, seen_moving
 from controller.model.desired import Maintenance
 from controller.model.ids import NodeName, Vmid
@@ -47,7 +48,7 @@ def _evacuation(scene: Scene, board: Board, maintenance: Maintenance, hold: str)
     stuck = tuple(board.blocked[vmid] for vmid in remaining if vmid in board.blocked)
     moving = _moving(scene, node, remaining)
     arriving = _arriving(scene, node)
-    drained = not (remaining or moving or arriving)
+    drained = not (remaining or moving or arriving or scene.seen.partial)
     why = _hold(maintenance, hold)
     return Drain(
         ref=maintenance.ref,
@@ -61,7 +62,9 @@ def _evacuation(scene: Scene, board: Board, maintenance: Maintenance, hold: str)
         drained=drained,
         reason=maintenance.reason,
         hold=None if drained else why,
-        message=hold if hold and not drained else _sentence(node, remaining, moving, arriving, len(stuck)),
+        message=hold
+        if hold and not drained
+        else _sentence(node, remaining, moving, len(stuck), _doubt(scene, arriving)),
     )
 
 
@@ -93,15 +96,14 @@ def _arriving(scene: Scene, node: NodeName) -> tuple[Vmid, ...]:
     return tuple(sorted(ours | others))
 
 
-def _sentence(
-    node: NodeName,
-    remaining: tuple[Vmid, ...],
-    moving: tuple[Vmid, ...],
-    arriving: tuple[Vmid, ...],
-    stuck: int,
-) -> str:
-    if not (remaining or moving or arriving):
-        return f"nothing that has to leave is on {node}"
-    if not (remaining or moving):
-        return f"{node} is empty, but {len(arriving)} may be on their way to it"
-    return f"{len(remaining)} on {node} have to leave: {len(moving)} moving, {stuck} blocked"
+def _sentence(node: NodeName, remaining: tuple[Vmid, ...], moving: tuple[Vmid, ...], stuck: int, doubt: str) -> str:
+    """`doubt`: why a node that seems to be empty may not be."""
+    if remaining or moving:
+        return f"{len(remaining)} on {node} have to leave: {len(moving)} moving, {stuck} blocked"
+    return f"{node} seems to be empty, but {doubt}" if doubt else f"nothing that has to leave is on {node}"
+
+
+def _doubt(scene: Scene, arriving: tuple[Vmid, ...]) -> str:
+    if scene.seen.partial:
+        return "the token may not see every guest"
+    return f"{names(scene, arriving)} may be on the way to it" if arriving else ""

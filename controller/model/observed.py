@@ -226,6 +226,7 @@ class Observed:
     jobs: tuple[ReplicationJob, ...] = ()
     configs: Mapping[Vmid, GuestConfig] = field(default_factory=lambda: MappingProxyType({}))
     skipped_rows: int = 0  # rows of PVE's lists that made no sense and were left out
+    partial: bool = False  # the token lacks rights, so rows may be missing
     idle_locks: frozenset[Vmid] = frozenset()  # guests whose lock `migrate` no task has held for IDLE_LOCK_SECONDS
 
     def guests_on(self, node: NodeName) -> tuple[Guest, ...]:

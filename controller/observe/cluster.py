@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Final, Protocol, TypeVar
 
 from controller.clock import Clock
-from controller.model.errors import DroverError, Stale
+from controller.model.errors import Denied, DroverError, Stale
 from controller.model.facts import Setup
 from controller.model.ids import ClusterName, GuestIdentity, NodeName, Vmid
 from controller.model.observed import (
@@ -117,6 +117,8 @@ class Observer:
             return_exceptions=True,
         )
         self._freshness.note(Part.CLUSTER, now, ok=not isinstance(core, BaseException))
+        if self._rights_may_be_gone(core):
+            await self._refresh(Part.RIGHTS, now, self._read_rights, self._keep_rights)
         for part in rest:
             _value(part)
         return self._observed(at, *_value(core))
@@ -234,6 +236,12 @@ class Observer:
             self._rights_at = now
             await self._refresh(Part.RIGHTS, now, self._read_rights, self._keep_rights)
 
+    def _rights_may_be_gone(self, core: tuple[ClusterStatus, Resources, tuple[Task, ...]] | BaseException) -> bool:
+        """PVE leaves out what a token may no longer see: fewer guests than before are a reason to ask."""
+        if self._missing or isinstance(core, BaseException):
+            return isinstance(core, Denied) and not self._missing
+        return not self._guests.keys() <= {guest.vmid for guest in core[1].guests}
+
     async def _read_rights(self) -> tuple[selfcheck.Missing, ...]:
         return selfcheck.check(await self._client.permissions(), version=self._oldest_version())
 
@@ -298,6 +306,7 @@ class Observer:
             jobs=self._jobs,
             configs=MappingProxyType(configs),
             skipped_rows=rows.skipped,
+            partial=any(missing.hides for missing in self._missing),
             idle_locks=self._idle_locks(tasks, quorate=status.quorate),
         )
 

@@ -52,7 +52,7 @@ class Step(BaseModel):
     write: Document | None = None  # an object, new or in place of the one of the same kind and name
     remove: str | None = None  # Kind/name; */* for all
     label: dict[str, str | None] | None = None  # node: value of drover.dev/maintenance; null takes it away
-    text: dict[str, str] | None = None  # file name: raw text, for what is not valid
+    text: dict[str, str | None] | None = None  # file name: raw text, for what is not valid; null removes the file
     do: str | None = None  # a fault or an administrator's act of the simulator, with `with` as its arguments
     with_: dict[str, object] = Field({}, alias="with")
     restart: bool = False  # kill the daemon and start it again
@@ -132,8 +132,8 @@ def _deeds(step: Step) -> Iterator[str]:
         yield f"remove {step.remove}"
     for node, value in (step.label or {}).items():
         yield f"label {node} {value}" if value is not None else f"unlabel {node}"
-    for name in step.text or {}:
-        yield f"write {name}"
+    for name, text in (step.text or {}).items():
+        yield f"write {name}" if text is not None else f"remove {name}"
     if step.stop or step.restart:
         yield "kill drover"
     if step.start or step.restart:
@@ -162,7 +162,10 @@ def _edit(step: Step, manifests: Path) -> bool:
     for node, value in (step.label or {}).items():
         label(manifests, node, value)
     for name, text in (step.text or {}).items():
-        (manifests / name).write_text(text, encoding="utf-8")
+        if text is None:
+            (manifests / name).unlink()
+        else:
+            (manifests / name).write_text(text, encoding="utf-8")
     return any((step.write, step.remove, step.label, step.text))
 
 

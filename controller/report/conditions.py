@@ -155,8 +155,9 @@ def _cluster(now: _Now) -> list[Statement]:
 
 
 def _connected(view: ClusterView) -> Statement:
-    if view.connected.ok and view.missing_rights:
-        text = f"the token lacks rights; an administrator grants them with: {'; '.join(view.missing_rights)}"
+    if view.missing_rights and (view.connected.ok or view.connected.why is Why.PERMISSION_MISSING):
+        lines = "; ".join(view.missing_rights)
+        text = f"the token lacks {some(view.lacking)}; an administrator grants that with: {lines}"
         return say("Connected", False, Why.PERMISSION_MISSING, text)
     return say("Connected", view.connected.ok, view.connected.why, view.connected.message)
 

@@ -3,6 +3,7 @@
 Called by the loop after each tick; the events go into `report.store`, which counts repetitions.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
@@ -27,6 +28,7 @@ class Told(StrEnum):
     GUEST_GONE = "GuestGone"
     ANSWER_LOST = "AnswerLost"
     DRAIN_STARTED = "DrainStarted"
+    DRAIN_HELD = "DrainHeld"
     DRAIN_BLOCKED = "DrainBlocked"
     DRAIN_UNBLOCKED = "DrainUnblocked"
     DRAINED = "Drained"
@@ -43,6 +45,7 @@ class Told(StrEnum):
     DISARMED = "Disarmed"
     NODE_READY = "NodeReady"
     NODE_NOT_READY = "NodeNotReady"
+    FILE_VANISHED = "FileVanished"
     INVALID_MANIFEST = "InvalidManifest"
     MANIFEST_MENDED = "ManifestMended"
 
@@ -73,7 +76,10 @@ _OF_FLIP: Mapping[tuple[str, str, Status], tuple[EventType, Told]] = {
     ("PveCluster", "Armed", Status.TRUE): (_NORMAL, Told.ARMED),
     ("PveNode", "Ready", Status.FALSE): (_WARNING, Told.NODE_NOT_READY),
     ("PveNode", "Ready", Status.TRUE): (_NORMAL, Told.NODE_READY),
+    ("PveNode", "FileVanished", Status.TRUE): (_WARNING, Told.FILE_VANISHED),
 }
+_HOLDS = frozenset({Why.SUSPENDED, Why.TOO_MANY_UNAVAILABLE, Why.MODE_PLAN})
+"""Why a maintenance that somebody asked for does not begin, or stops, although nothing is wrong."""
 # What is expected of an object that has just appeared is no news.
 _SILENT_AT_FIRST = frozenset(
     {Told.DRAIN_UNBLOCKED, Told.POLICY_COMPLIANT, Told.NODE_READY, Told.ACCEPTED, Told.QUORUM_GAINED}
@@ -147,7 +153,8 @@ def _flip(ref: ObjectRef, old: Condition | None, new: Condition, at: float) -> E
         refused = new.status is Status.FALSE
         made = (_WARNING, Told.NOT_ACCEPTED) if refused else (_NORMAL, Told.ACCEPTED)
     else:
-        found = _OF_FLIP.get((ref.kind, new.type, new.status))
+        held = (ref.kind, new.type) == ("NodeMaintenance", "Draining") and new.reason in _HOLDS
+        found = (_NORMAL, Told.DRAIN_HELD) if held else _OF_FLIP.get((ref.kind, new.type, new.status))
         if found is None:
             return None
         made = found
@@ -155,5 +162,11 @@ def _flip(ref: ObjectRef, old: Condition | None, new: Condition, at: float) -> E
     quiet = old is None or old.status is Status.UNKNOWN
     if quiet and told in _SILENT_AT_FIRST:
         return None
-    message = new.message if new.reason in new.message else f"{new.reason}: {new.message}"
-    return Event(type_, told, ref, message, at, at)
+    return Event(type_, told, ref, _message(type_, told, new), at, at)
+
+
+def _message(type_: EventType, told: Told, condition: Condition) -> str:
+    """Good news needs no reason, and trouble only one that has not been said yet."""
+    reason, message = condition.reason, condition.message
+    known = type_ is _NORMAL or told.endswith(reason) or re.search(rf"\b{re.escape(reason)}\b", message)
+    return message if known else f"{reason}: {message}"

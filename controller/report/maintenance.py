@@ -79,10 +79,9 @@ def statements(drains: Sequence[Drain], view: ClusterView, progress: Progress) -
         text = f"{nodes} accepts nothing new; its guests stay"
         return [
             say("Draining", False, Why.CORDONED, text),
-            say("Blocked", False, Why.AS_EXPECTED),
+            say("Blocked", False, Why.AS_EXPECTED, f"no guest has to leave {nodes}"),
             say("Drained", False, Why.CORDONED, text),
         ]
-    held = next((drain for drain in drains if drain.hold is not None and not drain.drained), None)
     drained = all(drain.drained for drain in drains)
     stuck = bool(progress.blocked) and not drained
     active = len(progress.remaining) > len(progress.blocked)
@@ -90,13 +89,30 @@ def statements(drains: Sequence[Drain], view: ClusterView, progress: Progress) -
     done = f"no guest that has to leave is on {nodes}: safe to service"
     whom = by_reason(progress.blocked, view.seen)
     why_not = Why.DRAIN_BLOCKED if stuck and not active else Why.DRAINING
-    if held is not None and held.hold is not None:
-        why_not, text = held.hold, f"{text}; {held.message or held.hold.meaning}"
+    hold = _hold(drains, view, progress)
+    if hold is not None:
+        why_not, text = hold[0], f"{text}; {hold[1]}"
+    draining = not drained and hold is None
+    free = f"no guest on {nodes} is blocked"
     return [
-        say("Draining", not drained and held is None, Why.DRAINED if drained else why_not, done if drained else text),
-        say("Blocked", stuck, Why.DRAIN_BLOCKED if stuck else Why.AS_EXPECTED, whom if stuck else ""),
+        say("Draining", draining, Why.DRAINED if drained else why_not, done if drained else text),
+        say("Blocked", stuck, Why.DRAIN_BLOCKED if stuck else Why.AS_EXPECTED, whom if stuck else free),
         say("Drained", drained, Why.DRAINED if drained else why_not, done if drained else text),
     ]
+
+
+def _hold(drains: Sequence[Drain], view: ClusterView, progress: Progress) -> tuple[Why, str] | None:
+    """What keeps guests from leaving although none of them is to blame."""
+    open_ones = [drain for drain in drains if not drain.drained]
+    for drain in open_ones:
+        if drain.hold is not None:
+            return drain.hold, drain.message or drain.hold.meaning
+    if open_ones and not progress.remaining:  # it is empty, but somebody may be moving a guest there
+        partial = view.seen is not None and view.seen.partial
+        return Why.PERMISSION_MISSING if partial else Why.GUEST_MOVING, "; ".join(drain.message for drain in open_ones)
+    if open_ones and not progress.moving and view.armed.why in (Why.MODE_PLAN, Why.SUSPENDED):
+        return view.armed.why, view.armed.message
+    return None
 
 
 def fields(

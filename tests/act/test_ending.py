@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from controller.act.ending import (
     GRACE_SECONDS,
     HA_START_SECONDS,
-    IDLE_LOCK_SECONDS,
     NODE_LOST_SECONDS,
     Facts,
     Verdict,
@@ -19,7 +18,7 @@ from controller.act.ending import (
 )
 from controller.model.ids import GuestIdentity, GuestKind, NodeName, ObjectRef, Upid, Vmid
 from controller.model.memory import Flight, FlightPhase
-from controller.model.observed import Guest, Power
+from controller.model.observed import IDLE_LOCK_SECONDS, Guest, Power
 from controller.model.outcome import Result
 from controller.model.plan import Lane, MoveOptions
 from controller.model.reasons import Why

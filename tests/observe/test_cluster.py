@@ -364,3 +364,17 @@ def test_no_lock_is_idle_while_tasks_may_be_hidden() -> None:
         assert (await scene.looks(1)).idle_locks == frozenset()
 
     play(body)
+
+
+def test_a_right_that_is_taken_away_is_noticed_when_guests_are_missing() -> None:
+    """Not ten minutes later: until then their nodes would look empty."""
+
+    async def body(scene: Scene) -> None:
+        assert not (await scene.looks(2)).partial
+        scene.fault("admin-revoke", user="bot@pve", role="PVEAdmin")
+        scene.fault("admin-grant", user="bot@pve", role="PVESysAdmin")
+        seen = await scene.looks(1)
+        assert not seen.guests
+        assert seen.partial
+
+    play(body)

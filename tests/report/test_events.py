@@ -7,6 +7,7 @@ from controller.model.event import EventType
 from controller.model.ids import ObjectRef
 from controller.model.outcome import Outcome, Result
 from controller.model.reasons import Why
+from controller.model.view import Finding
 from controller.report.conditions import statuses
 from controller.report.events import Told, of_flips, of_outcomes, of_problems, sentence
 from controller.report.statement import ObjectStatus
@@ -95,14 +96,16 @@ def test_a_second_look_at_the_same_thing_is_no_news() -> None:
     assert of_flips(made, statuses(SPECS, (PROBLEM,), replace(VIEW, at=NOW + 9), made), at=NOW + 9) == []
 
 
-def test_the_reason_is_in_the_message() -> None:
+def test_trouble_names_its_reason_and_good_news_does_not() -> None:
+    made = statuses(SPECS, (), replace(VIEW, armed=Finding(False, Why.NO_QUORUM, "half of it is gone")), {})
+    assert "NoQuorum: half of it is gone" in [event.message for event in of_flips({}, made, at=NOW)]
     made = statuses(SPECS, (), replace(VIEW, plan=replace(PLAN, drains=())), {})
     messages = [event.message for event in of_flips({}, made, at=NOW) if event.about == CLUSTER]
-    assert "Connected: the API answers" in messages
+    assert "the API answers" in messages
     [blocked] = [
         event for event in of_flips({}, statuses(SPECS, (), VIEW, {}), at=NOW) if event.reason == Told.DRAIN_BLOCKED
     ]
-    assert blocked.message == f"{Why.DRAIN_BLOCKED}: 1 guest NoTargetFits (105 build)"
+    assert blocked.message == "1 guest NoTargetFits (105 build)"
 
 
 def test_problems_of_manifests_come_and_go() -> None:
