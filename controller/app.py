@@ -6,7 +6,7 @@ Called by `cli` (`run`, `plan`, `preflight`, `record`) and by `rehearse.demo`.
 import asyncio
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -173,6 +173,8 @@ class PlanResult:
     seen: Observed | None
     plan: Plan | None
     error: DroverError | None
+    lacking: tuple[str, ...] = ()  # rights of the token: without them PVE leaves rows out of lists
+    missing_rights: tuple[str, ...] = ()  # the `pveum` lines that would grant them
 
 
 def plan_once(settings: Settings, path: Path | None = None, cluster: str | None = None) -> list[PlanResult]:
@@ -184,17 +186,21 @@ def plan_once(settings: Settings, path: Path | None = None, cluster: str | None 
 
 async def _plan(settings: Settings, held: Held, name: ClusterName) -> PlanResult:
     specs, clock = held.specs.for_cluster(name), SystemClock()
+    result = PlanResult(name, specs, held.problems, None, None, None)
     try:
         connection = connect(specs.clusters[name], settings, clock)
+        client = PveClient(connection.transport)
+        observer = Observer(client, cluster=name, clock=clock, token_id=connection.token_id)
         try:
-            client = PveClient(connection.transport)
-            seen = await Observer(client, cluster=name, clock=clock, token_id=connection.token_id).look()
+            seen = await observer.look()
         finally:
             connection.close()
+            lacking = tuple(str(missing) for missing in observer.missing)
+            result = replace(result, lacking=lacking, missing_rights=observer.missing_rights)
         memory = read_memory(settings.state_directory, name) or Memory()
     except DroverError as error:
-        return PlanResult(name, specs, held.problems, None, None, error)
-    return PlanResult(name, specs, held.problems, seen, decide(specs, seen, memory), None)
+        return replace(result, error=error)
+    return replace(result, seen=seen, plan=decide(specs, seen, memory))
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def command(path: Path | None, cluster: str | None, output: str, config: Path | 
 def exit_code(results: Sequence[app.PlanResult]) -> int:
     """The worst of all clusters: an error, then infeasible, then changes."""
     plans = [result.plan for result in results if result.plan is not None]
-    if not results or len(plans) < len(results) or any(result.problems for result in results):
+    if not results or len(plans) < len(results) or any(result.problems or result.lacking for result in results):
         return ERROR
     if any(plan.blocked or plan.unsafe for plan in plans):
         return INFEASIBLE
@@ -62,6 +62,8 @@ def as_data(results: Iterable[app.PlanResult]) -> dict[str, object]:
         assert isinstance(status, dict)
         if result.error is not None:
             status["error"] = {"reason": str(result.error.why), "message": result.error.message}
+        if result.lacking:
+            status["lacking"], status["missingRights"] = list(result.lacking), list(result.missing_rights)
         status["problems"] = [str(problem) for problem in result.problems]
         items.append(item)
     return {"apiVersion": API_VERSION, "kind": "PlanList", "items": items}
@@ -76,15 +78,18 @@ def _text(results: Sequence[app.PlanResult], path: Path) -> Iterator[str]:
     for number, result in enumerate(results):
         if number:
             yield ""
-        if result.plan is None:
-            yield _title(result)
-            error = result.error
-            if error is not None:
-                yield paint(f"  {error.why}: {error.message}", "bad")
-                yield paint(f"  {error.why.remedy}", "soft")
-            continue
         yield _title(result)
-        yield from show(result.plan, result.seen, result.specs)
+        error = result.error
+        if error is not None:
+            yield paint(f"  {error.why}: {error.message}", "bad")
+            yield paint(f"  {error.why.remedy}", "soft")
+        if result.lacking:
+            yield paint("  The token has too few rights, and PVE hides from it what it may not see. It lacks:", "bad")
+            yield from (f"    {lacking}" for lacking in result.lacking)
+            yield "  As root on any node of the cluster:"
+            yield from (f"    {line}" for line in result.missing_rights)
+        if result.plan is not None:
+            yield from show(result.plan, result.seen, result.specs)
 
 
 def _title(result: app.PlanResult) -> str:

@@ -72,6 +72,7 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
         memory=parts.store.memory(),
         progress={vmid: progress for vmid, progress in last.progress.items() if vmid in parts.store.memory().flights},
         outcomes=ended,
+        lacking=tuple(str(missing) for missing in parts.observer.missing),
         missing_rights=parts.observer.missing_rights,
         insecure=cluster.spec.tls.insecure_skip_verify,
     )
@@ -161,6 +162,7 @@ def _blind(parts: Parts, cluster: PveCluster, last: ClusterView, error: DroverEr
         armed=armed,
         seen_age_seconds=age,
         memory=parts.store.memory(),
+        lacking=tuple(str(missing) for missing in parts.observer.missing),
         missing_rights=parts.observer.missing_rights,
         outcomes=(),
     )

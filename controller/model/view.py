@@ -38,6 +38,7 @@ class ClusterView:
     memory: Memory = field(default_factory=Memory)
     progress: Mapping[Vmid, Progress] = field(default_factory=lambda: MappingProxyType({}))
     outcomes: tuple[Outcome, ...] = ()  # what ended or was refused since the view before
+    lacking: tuple[str, ...] = ()  # rights of the token, each with what it is needed for
     missing_rights: tuple[str, ...] = ()  # the `pveum` lines that would grant them
     insecure: bool = False  # TLS verification is switched off
     ticks: int = 0

@@ -56,6 +56,7 @@ def result(made: Plan | None = PLAN, **changes: object) -> app.PlanResult:
         ([result(ONLY_MOVES), result(PLAN)], 3),
         ([result(PLAN), result(None, error=DENIED)], 1),
         ([result(QUIET, problems=(PROBLEM,))], 1),
+        ([result(QUIET, lacking=("VM.Audit on /vms",))], 1),
         ([], 1),
     ],
 )
@@ -93,6 +94,22 @@ def test_a_plan_says_when_the_mode_would_start_nothing() -> None:
     looking = written("PveCluster", "default", {"endpoints": ["https://pve1:8006"], "auth": {"credentialsRef": "lab"}})
     last = list(plan.show(PLAN, SEEN, Specs.of([looking])))[-1]
     assert "mode: Plan, so `drover run` starts none of this" in last
+
+
+def test_a_plan_of_a_token_without_rights_says_which_and_how_to_grant_them(
+    said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poor = result(QUIET, lacking=("VM.Audit on /vms (to see guests)",), missing_rights=("pveum acl modify /",))
+    monkeypatch.setattr(app, "plan_once", lambda *_: [poor])
+    monkeypatch.setenv("DROVER_SOURCE", str(tmp_path))
+    lines = [line.strip() for line in said("plan").output.splitlines()]
+    assert lines[2:5] == [
+        "VM.Audit on /vms (to see guests)",
+        "As root on any node of the cluster:",
+        "pveum acl modify /",
+    ]
+    [item] = json.loads(said("plan", "-o", "json").output)["items"]
+    assert item["status"]["missingRights"] == ["pveum acl modify /"]
 
 
 def test_the_plan_as_data_has_commands_reasons_and_errors() -> None:
