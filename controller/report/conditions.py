@@ -157,7 +157,7 @@ def _cluster(now: _Now) -> list[Statement]:
 def _connected(view: ClusterView) -> Statement:
     if view.missing_rights and (view.connected.ok or view.connected.why is Why.PERMISSION_MISSING):
         lines = "; ".join(view.missing_rights)
-        text = f"the token lacks {some(view.lacking)}; an administrator grants that with: {lines}"
+        text = f"the token lacks {some(list(view.lacking))}; an administrator grants that with: {lines}"
         return say("Connected", False, Why.PERMISSION_MISSING, text)
     return say("Connected", view.connected.ok, view.connected.why, view.connected.message)
 

@@ -240,3 +240,12 @@ def test_an_explicit_maintenance_of_two_nodes_is_drained_when_both_are() -> None
     both = told(replace(VIEW, plan=replace(PLAN, drains=(one, replace(one, node=PVE2)))), specs)[FIRMWARE]
     assert said(half, "Drained") == ("False", Why.DRAINING)
     assert said(both, "Drained") == ("True", Why.DRAINED)
+
+
+def test_rights_that_are_missing_are_told_with_what_they_are_for_and_the_lines_that_grant_them() -> None:
+    view = replace(VIEW, lacking=("VM.Audit on /vms (to see guests)",), missing_rights=("pveum one", "pveum two"))
+    condition = told(view)[CLUSTER].condition("Connected")
+    assert condition is not None
+    assert condition.message == (
+        "the token lacks VM.Audit on /vms (to see guests); an administrator grants that with: pveum one; pveum two"
+    )
