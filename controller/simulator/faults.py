@@ -136,7 +136,7 @@ def node_return(world: World, *, node: str) -> None:
     if host.powered:
         return
     host.powered, host.member, host.booted_at = True, True, world.now
-    host.proxy = False
+    host.proxy, host.joined_at = False, min(host.joined_at, world.now)
     world.revision += 1
     world.log("node-online", node=node)
     world.after(WARM_UP, lambda: _booted(world, node))

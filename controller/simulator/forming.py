@@ -152,7 +152,8 @@ def _admit(cluster: World, lone: World, node: Node, links: dict[str, str], nodei
     """
     taken = {member.nodeid for member in cluster.nodes.values()}
     node.nodeid = nodeid or next(number for number in range(1, len(taken) + 2) if number not in taken)
-    node.links, node.config, node.member, node.proxy = links, {}, False, False
+    node.links, node.config, node.joined_at = links, {}, float("inf")
+    node.member = node.proxy = False
     for name, storage in cluster.storages.items():
         if not storage.shared and name in lone.storages:
             storage.volumes[node.name] = lone.storages[name].place(node.name)

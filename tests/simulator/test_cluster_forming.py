@@ -8,6 +8,7 @@ from controller.simulator import faults
 from controller.simulator.api import Request, Response
 from controller.simulator.routes import Simulator
 from controller.simulator.seed import ClusterFileError, load
+from controller.simulator.storage import Volume
 from controller.simulator.tasks import Task
 from controller.simulator.world import World
 from tests.contract import normal, recordings
@@ -198,17 +199,67 @@ def test_a_member_is_one_like_the_others() -> None:
     site.go(15)
     known = {row["upid"] for row in site.data("GET", "/nodes/pve2/tasks", "pve1")}
     assert earlier.upid in known
-    made = site.task(site.data("POST", "/nodes/pve2/qemu", "pve3", vmid="101", memory="64"))
+    disk = {"scsi0": "local:1"}
+    made = site.task(site.data("POST", "/nodes/pve2/qemu", "pve3", vmid="101", memory="64", **disk))
     site.go(15)
     assert made.exitstatus == "OK"
     moved = site.task(site.data("POST", "/nodes/pve2/qemu/101/migrate", "pve1", target="pve3"))
-    site.go(30)
+    site.go(60)
     assert (moved.exitstatus, site.world.guests[101].node) == ("OK", "pve3")
     assert {row["node"] for row in site.data("GET", "/cluster/resources", "pve3", type="node") if row["maxcpu"]} == {
         "pve1",
         "pve2",
         "pve3",
     }
+
+
+def test_a_member_brings_its_disks_and_its_certificate_and_none_of_its_configuration() -> None:
+    site = Site()
+    lone = site.simulator.home("pve2")
+    lone.storages["local"].place("pve2")["local:iso/mine.iso"] = Volume("local:iso/mine.iso", 1 << 20, 1 << 20, None)
+    lone.fingerprints["pve2"] = ":".join(["BB"] * 32)
+    site.data("PUT", "/nodes/pve2/config", "pve2", description="mine")
+    site.create()
+    site.joined("pve2")
+    assert [row["volid"] for row in site.data("GET", "/nodes/pve2/storage/local/content")] == ["local:iso/mine.iso"]
+    rows = {row["node"]: row["ssl_fingerprint"] for row in site.data("GET", "/nodes")}
+    assert rows["pve2"].startswith("BB:BB")
+    assert site.data("GET", "/nodes/pve2/config") == {}
+
+
+def test_the_numbers_of_a_member_are_unknown_until_its_first_broadcast() -> None:
+    site = Site()
+    site.create()
+    site.join("pve2")
+    seen = []
+    for _ in range(60):
+        site.go(0.5)
+        seen += [row for row in site.data("GET", "/nodes") if row["node"] == "pve2"]
+    told = ["offline" if row.get("status") == "offline" else "maxcpu" in row for row in seen]
+    assert list(dict.fromkeys(told)) == ["offline", False, True]
+
+
+def test_a_joining_node_waits_for_quorum() -> None:
+    site = Site()
+    site.create()
+    task = site.join("pve2")
+    site.go(4)
+    faults.apply(site.world, "partition", nodes=["pve1"])
+    site.go(60)
+    assert (task.log[-1], task.exitstatus) == ("waiting for quorum...", None)
+    faults.apply(site.world, "heal")
+    site.go(10)
+    assert task.exitstatus == "OK"
+
+
+def test_an_address_is_used_once() -> None:
+    site = Site()
+    site.data("POST", "/cluster/config", clustername="simcluster", link0="10.77.0.2")
+    site.go(10)
+    task = site.join("pve2")
+    site.go(30)
+    complaint = "corosync: address '10.77.0.2' already used on link ring0_addr by node 'pve1'"
+    assert f"An error occurred on the cluster node: {complaint}" in task.log
 
 
 def test_ha_knows_a_node_that_joined() -> None:
@@ -284,6 +335,10 @@ def test_a_joining_node_that_loses_power_leaves_its_vote_behind() -> None:
     assert task.exitstatus == "unexpected status"
     assert site.nodes("pve1") == {"pve1": (1, 1), "pve2": (2, 0)}
     assert site.cluster("pve1")["quorate"] == 0
+    faults.apply(site.world, "node-return", node="pve2")
+    site.go(30)
+    assert site.cluster("pve2")["quorate"] == 1
+    assert all("maxcpu" in row for row in site.data("GET", "/nodes", "pve2"))
 
 
 def test_a_node_with_guests_does_not_join() -> None:
