@@ -204,11 +204,6 @@ class Why(StrEnum):
         "Set `containers: Restart` in the NodeMaintenance.",
     )
     IS_TEMPLATE = "IsTemplate", "It is a template; templates stay unless asked.", "Set `includeTemplates: true`."
-    STOPPED_STAYS = (
-        "StoppedStays",
-        "It is stopped, and stopped guests are left where they are.",
-        "Set `includeStopped: true`.",
-    )
     LIVE_NOT_POSSIBLE = (
         "LiveNotPossible",
         "The policy demands a live migration and this guest can't be migrated live.",
@@ -360,7 +355,6 @@ class Why(StrEnum):
         "See the failures in `drover get migrations`; what they have in common is the fault.",
     )
     PLANNER_OVERRAN = "PlannerOverran", "Planning took too long; the tick's plan was discarded."
-    FOLLOWING = "Following", "A message about a move that is under way."
     TOO_MANY_UNAVAILABLE = (
         "TooManyUnavailable",
         "More nodes than `safety.maxUnavailableNodes` would be out of service.",

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from controller.model.reasons import Why
+
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "controller").rglob("*.py"))
 
@@ -173,3 +175,14 @@ def test_a_module_says_what_it_is_and_who_calls_it() -> None:
         if tree(file).body and len(sentences) < needed:
             silent.append(str(file.relative_to(ROOT)))
     assert not silent, f"two lines: what it is, who calls it: {silent}"
+
+
+def test_every_reason_is_given_somewhere() -> None:
+    given = {
+        f"{dotted(node.value)}.{node.attr}"
+        for file in FILES
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Attribute)
+    }
+    never = [str(reason) for reason in Why if f"Why.{reason.name}" not in given]
+    assert not never, f"a word of the closed list that nobody says: {never}"
