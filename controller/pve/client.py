@@ -122,7 +122,7 @@ class PveClient:
     async def networks(self, node: NodeName) -> frozenset[str]:
         """Bridges and VNets of `node`, without those that the token may not see (SDN.Audit)."""
         path = f"/nodes/{_quoted(node)}/network"
-        return await self._read(path, decode_facts.networks, {"type": "include_sdn"})
+        return await self._read(path, decode_facts.networks, {"type": "any_bridge"})
 
     # Guests
 

@@ -68,7 +68,10 @@ def machines(answer: Json) -> frozenset[str]:
 
 
 def networks(answer: Json) -> frozenset[str]:
-    """/nodes/{node}/network?type=include_sdn: what a network device can be plugged into (pve-manager: PVE/API2/Network.pm)."""
+    """/nodes/{node}/network?type=any_bridge: what a network device can be plugged into, VNets as well.
+
+    `include_sdn` is newer than PVE 8 (pve-manager: PVE/API2/Network.pm).
+    """
     return frozenset(text(row.get("iface")) for row in rows(answer) if text(row.get("type")) in _BRIDGES)
 
 

@@ -132,3 +132,22 @@ def test_a_move_costs_a_bounded_number_of_calls() -> None:
         assert len(scene.calls) <= 2 * 12
 
     play(body, CLUSTER + RIGHTS)
+
+
+@pytest.mark.parametrize("version", ["8.4", "9.0", "9.1", "9.2"])
+def test_every_release_of_pve_is_asked_only_what_it_knows(version: str) -> None:
+    text = f"version: '{version}'\n{CLUSTER}"
+    assert bad(ask(app.Question("101", anywhere=True), text=text)) == {"pve2": [], "pve3": []}
+    [trial] = ask(app.Question("wired", "pve3"), text=text)
+    assert {found.why for found in trial.findings} <= {Why.AS_EXPECTED, Why.NOT_CHECKED, Why.NOT_SUPPORTED}
+    assert [found.level for found in trial.findings if found.level is not Level.OK] == []
+
+
+def test_in_a_mixed_cluster_guests_move_from_old_to_new() -> None:
+    mixed = CLUSTER.replace("pve1: {memory: 64GiB,", "pve1: {version: '8.4', memory: 64GiB,")
+    [up] = ask(app.Question("101", "pve2"), text=mixed)
+    assert up.feasible
+    back = mixed.replace("name: plain, node: pve1", "name: plain, node: pve2")
+    [down] = ask(app.Question("101", "pve1"), text=back)
+    assert [found.why for found in down.findings if found.level is Level.FAIL] == [Why.MACHINE_UNKNOWN]
+    assert Why.TARGET_OLDER in [found.why for found in down.findings]
