@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from controller.cli.table import emit
+from controller.decide.preflight import CHECKS
 from controller.report import reference
 from controller.report.objects import kind_of
 from controller.report.units import count_of
@@ -37,9 +38,32 @@ def command(folder: Path | None, kind: str | None) -> None:
 
 
 def pages() -> Mapping[str, str]:
-    """What is generated below docs/, by name: the reference pages, and two about the simulator."""
+    """What is generated below docs/, by name: the reference pages, the checks before a move, and two about the simulator."""
     cluster_file = json.dumps(ClusterFile.model_json_schema(), indent=2, ensure_ascii=False)
-    return {**reference.generate(), "cluster-file.json": f"{cluster_file}\n", "faults.md": _faults()}
+    return {
+        **reference.generate(),
+        "preflight.md": _checks(),
+        "cluster-file.json": f"{cluster_file}\n",
+        "faults.md": _faults(),
+    }
+
+
+def _checks() -> str:
+    rows = []
+    for check in CHECKS:
+        topic = inspect.getmodule(check).__name__.rpartition(".")[2]  # type: ignore[union-attr]  # it was imported from one
+        rows.append((check.__name__.replace("_", " "), topic, " ".join((inspect.getdoc(check) or "").split())))
+    lines = [
+        "# Checks before a move",
+        reference.GENERATED,
+        "Right before every move, and for `drover preflight`, Drover reads the guest, both nodes and what else this guest makes",
+        "necessary, and looks at all of it at once. A check says `ok`, `warn` (worth knowing; the move may start) or `fail`,",
+        "with a word from [the list of reasons](reasons.md) and what to do. A fact that could not be read is told as `NotChecked`,",
+        "one that this version of PVE does not have as `NotSupported`; nothing is guessed.",
+        "",
+        *reference.table(("Check", "Topic", "How it is found, and where PVE itself decides it"), rows),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _faults() -> str:
