@@ -34,6 +34,7 @@ clean: ## remove everything that was set up
 $(READY): requirements/dev.lock requirements/uv.lock pyproject.toml
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.lock
-	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements/dev.lock
+	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements/dev.lock 2>/dev/null || $(BIN)/python -m pip \
+	  install -q --disable-pip-version-check --require-hashes -r requirements/dev.lock # slower; knows pip's index and certificates
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
