@@ -4,12 +4,13 @@ Used by `report.store` alone. SQLite with a rollback journal and `synchronous=EX
 directory entry of the journal included, so neither `kill -9` nor a power cut takes it back.
 """
 
+import contextlib
 import fcntl
 import os
 import sqlite3
 from pathlib import Path
 
-from controller.model.errors import Busy, DroverError, Rejected, Retry
+from controller.model.errors import Busy, Rejected, Retry
 from controller.model.ids import ClusterName
 from controller.model.reasons import Why
 
@@ -74,23 +75,19 @@ def lock(path: Path) -> int:
 
 def open_writable(path: Path) -> sqlite3.Connection:
     """Open the file, creating it if there is none. Raises Retry(STORE_FAILED), Rejected(STORE_FAILED)."""
-    database: sqlite3.Connection | None = None
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-        database.execute("PRAGMA journal_mode = DELETE")
-        database.execute("PRAGMA synchronous = EXTRA")
-        if not _is_ours(database, path):
-            _create(database)
-    except (OSError, sqlite3.Error) as error:
-        if database is not None:
-            database.close()
-        raise failed(path, "opening it", error) from error
-    except DroverError:
-        if database is not None:
-            database.close()
-        raise
-    return database
+    with contextlib.ExitStack() as undo:
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+            undo.callback(database.close)
+            database.execute("PRAGMA journal_mode = DELETE")
+            database.execute("PRAGMA synchronous = EXTRA")
+            if not _is_ours(database, path):
+                _create(database)
+        except (OSError, sqlite3.Error) as error:
+            raise failed(path, "opening it", error) from error
+        undo.pop_all()
+        return database
 
 
 def open_readable(path: Path) -> sqlite3.Connection:
@@ -98,22 +95,18 @@ def open_readable(path: Path) -> sqlite3.Connection:
 
     Not with SQLite's `mode=ro`: after a `kill -9` in the middle of a commit the first reader has to roll that back.
     """
-    database: sqlite3.Connection | None = None
-    try:
-        address = f"{path.absolute().as_uri()}?mode=rw"
-        database = sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
-        database.execute("PRAGMA query_only = ON")
-        if not _is_ours(database, path):
-            raise Rejected(Why.NOT_FOUND, f"the state file {path} is still empty")
-    except sqlite3.Error as error:
-        if database is not None:
-            database.close()
-        raise failed(path, "opening it", error) from error
-    except DroverError:
-        if database is not None:
-            database.close()
-        raise
-    return database
+    with contextlib.ExitStack() as undo:
+        try:
+            address = f"{path.absolute().as_uri()}?mode=rw"
+            database = sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+            undo.callback(database.close)
+            database.execute("PRAGMA query_only = ON")
+            if not _is_ours(database, path):
+                raise Rejected(Why.NOT_FOUND, f"the state file {path} is still empty")
+        except sqlite3.Error as error:
+            raise failed(path, "opening it", error) from error
+        undo.pop_all()
+        return database
 
 
 def _is_ours(database: sqlite3.Connection, path: Path) -> bool:
