@@ -128,11 +128,13 @@ def _arrived(flight: Flight, facts: Facts, guest: Guest, who: str) -> Verdict:
     if flight.was_running and guest.power is not Power.RUNNING:
         return _not_running(flight, guest, who)
     now = "runs" if guest.power is Power.RUNNING else "is"
-    return Verdict(Ending(Result.SUCCEEDED, flight.why, f"{who} {now} on {flight.target}", warning=_misgiving(facts)))
+    return Verdict(
+        Ending(Result.SUCCEEDED, flight.why, f"{who} {now} on {flight.target}", warning=_misgiving(flight, facts))
+    )
 
 
-def _misgiving(facts: Facts) -> str:
-    """What PVE said although the guest is well."""
+def _misgiving(flight: Flight, facts: Facts) -> str:
+    """What a person should know although the guest is well."""
     match facts.task:
         case Word.ERROR:
             return f"the guest is well, but PVE's task reports: {facts.error}"
@@ -140,6 +142,8 @@ def _misgiving(facts: Facts) -> str:
             return "the guest is well, but PVE's task ended without a result; copies of its disks may be left on the source"
         case Word.UNREADABLE:
             return "the guest is well, but the result of PVE's task can't be read"
+        case _ if flight.abort is not None and flight.abort.refused:
+            return flight.abort.message
         case _:
             return ""
 
@@ -167,6 +171,9 @@ def _stayed(flight: Flight, facts: Facts, guest: Guest, who: str) -> Verdict:
 
 def _failure(flight: Flight, facts: Facts, who: str) -> Ending:
     still = f"{who} is still on {flight.source}, as it was"
+    if flight.abort is not None and not flight.abort.refused:
+        text = f"{flight.abort.message}; Drover stopped the move, and {still}"
+        return Ending(Result.FAILED, flight.abort.why, text, counts=True)
     match facts.task:
         case Word.OK:
             why, text = Why.MIGRATION_FAILED, f"PVE calls the task a success, but {still}"

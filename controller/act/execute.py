@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from controller.act import backoff
+from controller.act import backoff, guards
 from controller.act.inflight import HA_REQUEST
 from controller.clock import Clock
 from controller.decide import preflight
@@ -143,6 +143,7 @@ class _Starter:
             phase=FlightPhase.SUBMITTING,
             started_at=self.clock.wall(),
             tasks_before=frozenset(task.upid for task in look.tasks),
+            limits=guards.limits(move.options.policy, self.specs),
         )
 
     def _origin(self, move: Move, look: _Look) -> Origin | None:

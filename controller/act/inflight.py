@@ -127,7 +127,7 @@ class _Look:
     async def find(self, progress: Progress | None) -> _Found:
         """Task first, guest after it: what the guest looks like then can't be older than the end of the task."""
         flight = self.flight
-        upid, ha, only_asked = flight.upid, flight.ha, _only_asks(flight.upid)
+        upid, ha, only_asked = flight.upid, flight.ha, only_asks(flight.upid)
         word, error = await self._word(upid)
         if word is Word.NONE or (only_asked and word is not Word.RUNNING):
             try:
@@ -137,7 +137,7 @@ class _Look:
             else:
                 ha = ha or asked
                 if newer is not None and newer != upid:
-                    upid, only_asked = newer, _only_asks(newer)
+                    upid, only_asked = newer, only_asks(newer)
                     word, error = await self._word(upid)
         progress = progress or Progress()
         if word is Word.RUNNING:
@@ -311,5 +311,6 @@ def _phase(flight: Flight, word: Word) -> FlightPhase:
     return FlightPhase.SUBMITTING if flight.upid is None else FlightPhase.VERIFYING
 
 
-def _only_asks(upid: Upid | None) -> bool:
+def only_asks(upid: Upid | None) -> bool:
+    """Whether the task is just the request to PVE HA."""
     return upid is not None and upids.parse(upid).type == HA_REQUEST

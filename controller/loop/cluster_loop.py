@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from controller.act import inflight
+from controller.act.abort import Guard
 from controller.clock import Clock
 from controller.loop.planner import Planner
 from controller.loop.publish import Publisher
@@ -25,7 +26,7 @@ from controller.pve.transport import Transport
 from controller.report.store import Store
 from controller.sources import Held
 from controller.sources.crosscheck import rivals
-from controller.specs import PveCluster
+from controller.specs import Mode, PveCluster
 
 TAKE_OVER_SECONDS = 5.0
 """How often a state file that another process holds is tried again."""
@@ -119,6 +120,7 @@ class ClusterLoop:
             client=client,
             observer=Observer(client, cluster=self._name, clock=self._wiring.clock, token_id=connection.token_id),
             store=store,
+            guard=Guard(store, client, self._wiring.clock),
             planner=self._wiring.planner(),
             clock=self._wiring.clock,
             forbidden=self._forbidden,
@@ -141,7 +143,14 @@ class ClusterLoop:
             except DroverError as error:
                 self._log.info("following failed", reason=error.why, message=error.message)
                 continue
-            self._show(replace(self._view, progress=progress.progress, outcomes=()), parts.store)
+            enforced = self._spec().spec.mode is Mode.ENFORCE
+            happened = await parts.guard.watch(progress.progress) if enforced else ()
+            self._show(
+                replace(
+                    self._view, memory=parts.store.memory(), progress=progress.progress, outcomes=(), events=happened
+                ),
+                parts.store,
+            )
             if progress.ended:
                 return
 

@@ -51,6 +51,7 @@ class Publisher:
         happened = [
             *events.of_problems(self._problems.get(name, ()), held.problems, at=view.at),
             *events.of_outcomes(view.outcomes),
+            *view.events,
             *events.of_flips(before, statuses, at=view.at),
         ]
         self._statuses[name], self._problems[name] = statuses, held.problems

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from controller.act import backoff, breaker, execute, guardrails, inflight
+from controller.act.abort import Guard
 from controller.act.breaker import Breaker
 from controller.clock import Clock
 from controller.loop.planner import Planner
@@ -34,6 +35,7 @@ class Parts:
     client: PveClient
     observer: Observer
     store: Store
+    guard: Guard
     planner: Planner
     clock: Clock
     forbidden: Callable[[PveCluster], Finding | None]  # what the machine's settings have against acting in this cluster
@@ -165,4 +167,5 @@ def _blind(parts: Parts, cluster: PveCluster, last: ClusterView, error: DroverEr
         lacking=tuple(str(missing) for missing in parts.observer.missing),
         missing_rights=parts.observer.missing_rights,
         outcomes=(),
+        events=(),
     )

@@ -22,6 +22,28 @@ class FlightPhase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a move may cost, as its MigrationPolicy said when it began. 0 = no limit."""
+
+    downtime_ms: int = 0  # that PVE may allow itself after having raised its own limit
+    stall_seconds: int = 0  # without progress
+    seconds_per_gib: int = 0  # of what has to be sent
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Why a move under way is to be stopped; `ABORT_NOT_PERMITTED` once PVE has refused that."""
+
+    why: Why
+    message: str
+
+    @property
+    def refused(self) -> bool:
+        """Whether the move goes on because Drover may not stop it."""
+        return self.why is Why.ABORT_NOT_PERMITTED
+
+
+@dataclass(frozen=True, slots=True)
 class Flight:
     """One attempt to move one guest. A UPID names the guest, not the target: the target is remembered here."""
 
@@ -43,6 +65,8 @@ class Flight:
     ha: bool = False  # requested from PVE HA: the real task is another one
     waiting: str = ""  # what keeps it from being called ended, one of `act.ending`'s words; "" = nothing unusual
     waiting_since: float = 0.0  # epoch seconds, our clock: the wait has to outlive restarts
+    limits: Limits = Limits()
+    abort: Abort | None = None  # written before PVE is asked to stop the task
 
     @property
     def vmid(self) -> Vmid:

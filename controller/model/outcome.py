@@ -29,6 +29,7 @@ class Stream:
     total_bytes: int | None = None  # as PVE last said; it grows when a guest changes what was sent
     rate_bytes_s: float | None = None
     done: bool = False
+    share: float | None = None  # 0 to 1, where PVE tells it in finer steps than the rounded bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Progress:
     dirty_bytes_s: float | None = None
     downtime_ms: int | None = None
     downtime_limit_ms: int | None = None
+    downtime_raised: bool = False  # by PVE itself, because the guest changes its memory faster than it is sent
     lines: int = 0  # log lines read so far: where the next read starts
     error: str = ""  # the cause of the failure, which the log names better than the exit status; "" = none so far
     streams: tuple[Stream, ...] = ()

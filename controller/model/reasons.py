@@ -261,6 +261,26 @@ class Why(StrEnum):
         "PVE's task ended without a result (killed, or its node restarted).",
         "Check the guest and its lock.",
     )
+    DOWNTIME_EXCEEDED = (
+        "DowntimeExceeded",
+        "The guest would have stood still longer than its MigrationPolicy allows, so Drover stopped the move.",
+        "Move it while it is quieter, give it more bandwidth, or raise `maxDowntimeMilliseconds`.",
+    )
+    STALLED = (
+        "Stalled",
+        "What was left to send had not become less for `stallTimeoutSeconds`, so Drover stopped the move.",
+        "Look at the network between both nodes, or move the guest while it is quieter.",
+    )
+    TIMED_OUT_MOVING = (
+        "TimedOutMoving",
+        "The move took longer than its MigrationPolicy allows, so Drover stopped it.",
+        "Give it more bandwidth, or raise `completionTimeoutSecondsPerGiB`.",
+    )
+    ABORT_NOT_PERMITTED = (
+        "AbortNotPermitted",
+        "The move should be stopped, but its task belongs to somebody else (under PVE HA to root@pam): it goes on.",
+        "Stop the task by hand, or give the token Sys.Modify on the node.",
+    )
     NOT_SUBMITTED = "NotSubmitted", "The request never reached PVE."
     ANSWER_LOST = (
         "AnswerLost",

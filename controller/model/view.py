@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from controller.model.event import Event
 from controller.model.ids import ClusterName, Vmid
 from controller.model.memory import Memory
 from controller.model.observed import Observed
@@ -39,6 +40,7 @@ class ClusterView:
     progress: Mapping[Vmid, Progress] = field(default_factory=lambda: MappingProxyType({}))
     outcomes: tuple[Outcome, ...] = ()  # what ended or was refused since the view before
     lacking: tuple[str, ...] = ()  # rights of the token, each with what it is needed for
+    events: tuple[Event, ...] = ()  # what else happened since then
     missing_rights: tuple[str, ...] = ()  # the `pveum` lines that would grant them
     insecure: bool = False  # TLS verification is switched off
     ticks: int = 0

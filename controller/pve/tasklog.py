@@ -118,6 +118,9 @@ class _Reader:
     def downtime_limit(self, found: Match) -> None:
         self.now = replace(self.now, downtime_limit_ms=int(found[1]))
 
+    def downtime_raised(self, found: Match) -> None:
+        self.now = replace(self.now, downtime_limit_ms=int(found[1]), downtime_raised=True)
+
     # Disks that run along
 
     def mirror_starts(self, found: Match) -> None:
@@ -126,8 +129,9 @@ class _Reader:
 
     def mirror(self, found: Match) -> None:
         sent, total = _bytes(found[2], found[3]), _bytes(found[4], found[5])
-        seconds = _seconds(found[6])
-        self.put(Stream(found[1], sent, total, sent / seconds if seconds else None, done=bool(found[7])))
+        seconds = _seconds(found[7])
+        rate = sent / seconds if seconds else None
+        self.put(Stream(found[1], sent, total, rate, done=bool(found[8]), share=float(found[6]) / 100))
 
     def mirror_completed(self, found: Match) -> None:
         self.close(self.streams.get(found[1]))
@@ -231,10 +235,11 @@ _SHAPES: Final = _COPYING + _shapes(
         _Reader.memory,
     ),
     (
-        rf"^(?:drive|mirror)-(\w+): transferred {_SIZE} of {_SIZE} \(.*%\) in ([\dwdhms ]+)(, ready)?",
+        rf"^(?:drive|mirror)-(\w+): transferred {_SIZE} of {_SIZE} \((\d+(?:\.\d+)?)%\) in ([\dwdhms ]+)(, ready)?",
         _Reader.mirror,
     ),
-    (r"^(?:auto-increased downtime to continue migration|migration downtime limit): (\d+) ms", _Reader.downtime_limit),
+    (r"^migration downtime limit: (\d+) ms", _Reader.downtime_limit),
+    (r"^auto-increased downtime to continue migration: (\d+) ms", _Reader.downtime_raised),
     (r"^average migration speed: .* - downtime (\d+) ms", _Reader.memory_averaged),
     (rf"^migration completed, transferred {_SIZE} VM-state", _Reader.memory_completed),
     (r"^drive mirror is starting for (?:drive|mirror)-(\w+)", _Reader.mirror_starts),

@@ -25,6 +25,8 @@ class Told(StrEnum):
     MOVE_SUCCEEDED = "MoveSucceeded"
     MOVE_FAILED = "MoveFailed"
     MOVE_STUCK = "MoveStuck"
+    MOVE_ABORTING = "MoveAborting"
+    ABORT_NOT_PERMITTED = "AbortNotPermitted"
     GUEST_GONE = "GuestGone"
     ANSWER_LOST = "AnswerLost"
     DRAIN_STARTED = "DrainStarted"

@@ -18,7 +18,7 @@ from controller.model.condition import Condition
 from controller.model.errors import Busy, DroverError, Rejected
 from controller.model.event import Event
 from controller.model.ids import ClusterName, ObjectRef, Upid, Vmid
-from controller.model.memory import Backoff, Flight, FlightPhase, Memory, Origin
+from controller.model.memory import Abort, Backoff, Flight, FlightPhase, Memory, Origin
 from controller.model.outcome import Outcome
 from controller.model.reasons import Why
 from controller.report import history, statefile
@@ -112,6 +112,10 @@ class Store:
     def flight_phase(self, flight_id: int, phase: FlightPhase, *, waiting: str = "", since: float = 0.0) -> None:
         """Write how far a move has got, and what its end waits for since when (epoch seconds, our clock)."""
         self._change("flight_phase", flight_id, lambda f: replace(f, phase=phase, waiting=waiting, waiting_since=since))
+
+    def abort_flight(self, flight_id: int, abort: Abort) -> None:
+        """Write that a move is to be stopped and why, before PVE is asked; or that PVE has refused."""
+        self._change("abort_flight", flight_id, lambda f: replace(f, abort=abort))
 
     def end_flight(self, flight_id: int, outcome: Outcome, *, backoff: Backoff | None, origin: Origin | None) -> None:
         """Forget the intent, append `outcome` to the history, and remember exactly this back-off and origin from now on."""

@@ -115,14 +115,14 @@ class MigrationPolicySpec(CommonSpec):
     """Live: never stop it. LiveIfPossible: running guests live, stopped ones offline. Offline: only while it is stopped."""
     bandwidth_limit_mibps: MiBps = 0
     """MiB/s that a move of such a guest may use; 0: no limit."""
-    max_downtime_milliseconds: Annotated[int, NotYet(), Field(ge=1, le=2_000_000)] = 1000
-    """Milliseconds a guest may stand still at the end."""
-    on_downtime_exceeded: Annotated[OnDowntimeExceeded, NotYet()] = OnDowntimeExceeded.ABORT
+    max_downtime_milliseconds: Annotated[int, Field(ge=1, le=2_000_000)] = 1000
+    """Milliseconds up to which PVE may raise the time that a guest stands still at the end."""
+    on_downtime_exceeded: OnDowntimeExceeded = OnDowntimeExceeded.ABORT
     """What to do when that is exceeded. PVE itself doubles the allowed downtime without end."""
-    completion_timeout_seconds_per_gib: Annotated[Seconds, NotYet()] = 20
-    """Seconds per GiB of memory that a move may take (at least 60 in all); 0: no limit."""
-    stall_timeout_seconds: Annotated[Seconds, NotYet()] = 60
-    """Seconds without progress after which a move counts as stalled; 0: never."""
+    completion_timeout_seconds_per_gib: Seconds = 20
+    """Seconds per GiB of memory and copied disks (at least 60 in all) after which a move is stopped; 0: no limit."""
+    stall_timeout_seconds: Seconds = 60
+    """Seconds without less being left to send, after which a move counts as stalled and is stopped; 0: never."""
     local_disks: LocalDisks = LocalDisks.REPLICATE_FIRST
     """ReplicateFirst: move only the difference to the replica on the target. Copy: copy during the move. Forbid: do not move."""
     local_disks_fallback: LocalDisksFallback = LocalDisksFallback.BLOCK
