@@ -3,8 +3,8 @@
 What became of the guest is found out as for every other move: by looking (`act.inflight`).
 """
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 
 from controller.act import guards
 from controller.act.inflight import only_asks
@@ -15,6 +15,7 @@ from controller.model.ids import ObjectRef, Upid, Vmid
 from controller.model.memory import Abort, Flight, FlightPhase
 from controller.model.outcome import Progress
 from controller.model.reasons import Why
+from controller.pve import upid as upids
 from controller.pve.client import PveClient
 from controller.report.events import Told
 from controller.report.store import Store
@@ -32,16 +33,13 @@ class Guard:
 
     async def watch(self, progress: Mapping[Vmid, Progress]) -> tuple[Event, ...]:
         """Judge every move of which `progress` is known; what was done about it. Raises nothing but faults of Drover."""
-        happened: list[Event] = []
         flights = sorted(self._store.memory().flights.values(), key=lambda flight: flight.id)
         known = {flight.vmid for flight in flights}
         self._histories = {vmid: history for vmid, history in self._histories.items() if vmid in known}
         self._asked &= {flight.upid for flight in flights if flight.upid is not None}
-        for flight in flights:
-            told = progress.get(flight.vmid)
-            if told is not None and (abort := self._judge(flight, told)) is not None:
-                happened += await self._stop(flight, abort)
-        return tuple(happened)
+        judged = ((flight, self._judge(flight, progress[flight.vmid])) for flight in flights if flight.vmid in progress)
+        stops = [self._stop(flight, abort) for flight, abort in judged if abort is not None]
+        return tuple(event for event in await asyncio.gather(*stops) if event is not None)
 
     def _judge(self, flight: Flight, progress: Progress) -> Abort | None:
         """Why PVE has to be asked now to stop the move."""
@@ -56,40 +54,38 @@ class Guard:
         self._histories[flight.vmid] = history
         return guards.judge(flight, progress, history, now=now)
 
-    async def _stop(self, flight: Flight, abort: Abort) -> list[Event]:
+    async def _stop(self, flight: Flight, abort: Abort) -> Event | None:
         """Ask PVE to stop the task, unless the guest has already changed sides: then it would be left paused there."""
         assert flight.upid is not None
-        happened: list[Event] = []
         try:
             await self._client.guest_status(flight.source, flight.identity.kind, flight.vmid)
         except Stale:
             self._asked.add(flight.upid)
-            return happened
+            return None
         except DroverError:
-            return happened
+            return None  # the next look tries again, as below
         try:
             if flight.abort is None:
                 self._store.abort_flight(flight.id, abort)
-                happened.append(self._event(flight, Told.MOVE_ABORTING, f"{abort.why}: {abort.message}"))
             await self._client.stop_task(flight.upid)
-        except Denied as error:
-            if error.why is Why.PERMISSION_MISSING:
-                happened += self._refused(flight, abort, error)
         except Retry:
-            pass  # it has not arrived, or the intent can't be written: the next look tries again
+            return None  # the intent can't be written, or PVE has not got the request
+        except Denied as error:
+            return self._refused(flight, abort) if error.why is Why.PERMISSION_MISSING else None
         except DroverError:
-            self._asked.add(flight.upid)  # it may have arrived, or there is nothing to stop any more
-        else:
-            self._asked.add(flight.upid)
-        return happened
+            pass  # it may have arrived, or there is nothing to stop any more
+        self._asked.add(flight.upid)
+        return self._event(flight, Told.MOVE_ABORTING, f"Drover stops the move: {abort.message} ({abort.why})")
 
-    def _refused(self, flight: Flight, abort: Abort, error: Denied) -> list[Event]:
-        text = f"{abort.message}; the move goes on, because the token may not stop it: {error.message}"
+    def _refused(self, flight: Flight, abort: Abort) -> Event | None:
+        assert flight.upid is not None
+        task = upids.parse(flight.upid)
+        text = f"{abort.message}; but the move goes on: stopping a task of {task.user} needs Sys.Modify on /nodes/{task.node}"
         try:
-            self._store.abort_flight(flight.id, replace(abort, why=Why.ABORT_NOT_PERMITTED, message=text))
+            self._store.abort_flight(flight.id, Abort(Why.ABORT_NOT_PERMITTED, text))
         except DroverError:
-            return []  # the store says it itself; PVE is asked again at the next look
-        return [self._event(flight, Told.ABORT_NOT_PERMITTED, text)]
+            return None  # the store says it itself; PVE is asked again at the next look
+        return self._event(flight, Told.ABORT_NOT_PERMITTED, text)
 
     def _event(self, flight: Flight, reason: Told, text: str) -> Event:
         now = self._clock.wall()

@@ -172,7 +172,7 @@ def _stayed(flight: Flight, facts: Facts, guest: Guest, who: str) -> Verdict:
 def _failure(flight: Flight, facts: Facts, who: str) -> Ending:
     still = f"{who} is still on {flight.source}, as it was"
     if flight.abort is not None and not flight.abort.refused:
-        text = f"{flight.abort.message}; Drover stopped the move, and {still}"
+        text = f"Drover stopped the move: {flight.abort.message}; {still}"
         return Ending(Result.FAILED, flight.abort.why, text, counts=True)
     match facts.task:
         case Word.OK:

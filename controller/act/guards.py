@@ -4,6 +4,7 @@ PVE itself never gives up: it doubles the pause that it allows itself until the 
 of time (qemu-server: PVE/QemuMigrate.pm).
 """
 
+import math
 from dataclasses import dataclass
 
 from controller.model.ids import Upid
@@ -19,6 +20,10 @@ LEAST_SECONDS = 60.0
 _DEFAULTS = MigrationPolicy.model_validate({"metadata": {"name": "defaults"}, "spec": {"guestSelector": {}}}).spec
 _GIB = 1 << 30
 _MEMORY = "memory"  # what `pve.tasklog` calls this stream
+_LESS = (
+    0.95  # QEMU slows the guest down step by step (auto-converge), which takes its time and is progress; noise is not
+)
+_FOREVER_SECONDS = 86_400  # who needs a day for the memory alone makes no progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,7 @@ class History:
     since: float  # when it began to send
     streams: tuple[str, ...]  # what `least` is the sum of: something new to send is no step back
     least: float  # bytes left, the fewest so far
+    gap: float  # bytes per second by which the guest changes its memory faster than it is sent, the fewest so far
     better_at: float  # when there was progress
     lines: int
 
@@ -60,15 +66,20 @@ def remember(before: History | None, flight: Flight, progress: Progress, *, now:
     assert flight.upid is not None
     streams = tuple(stream.name for stream in progress.streams)
     left = sum(_left(stream) for stream in progress.streams if not stream.done)
+    gap = progress.dirty_bytes_s - _memory_rate(progress) if progress.dirty_bytes_s is not None else math.inf
     if before is None or before.upid != flight.upid:
         passed = max(0.0, age) if flight.options.online and not flight.ha else 0.0
-        return History(flight.upid, now - passed, streams, left, now, progress.lines)
-    better = streams != before.streams or left < before.least or (progress.lines > before.lines and _gains(progress))
+        return History(flight.upid, now - passed, streams, left, gap, now, progress.lines)
+    new = streams != before.streams
+    better = (
+        new or left < before.least or (progress.lines > before.lines and (_gains(progress) or gap < before.gap * _LESS))
+    )
     return History(
         upid=flight.upid,
         since=before.since,
         streams=streams,
-        least=left if streams != before.streams else min(left, before.least),
+        least=left if new else min(left, before.least),
+        gap=gap if new else min(gap, before.gap),
         better_at=now if better else before.better_at,
         lines=progress.lines,
     )
@@ -91,7 +102,7 @@ def _downtime(flight: Flight, progress: Progress) -> Abort | None:
     if not allowed or not progress.downtime_raised or limit <= allowed:
         return None
     text = (
-        f"{_who(flight)} changes its memory faster than it can be sent, and PVE would let it stand still for {limit} ms;"
+        f"the guest changes its memory faster than it can be sent, and PVE would let it stand still for {limit} ms;"
         f" the policy allows {allowed} ms"
     )
     return Abort(Why.DOWNTIME_EXCEEDED, text)
@@ -102,7 +113,7 @@ def _stall(flight: Flight, progress: Progress, history: History, now: float) -> 
     spoken = any(stream.sent_bytes and not stream.done for stream in progress.streams)  # some tools copy without a word
     if not allowed or not spoken or now - history.better_at < allowed:
         return None
-    return Abort(Why.STALLED, f"what is left to send of {_who(flight)} has not become less for {allowed} s")
+    return Abort(Why.STALLED, f"what is left to send has not become less for {allowed} s")
 
 
 def _timeout(flight: Flight, progress: Progress, history: History, now: float) -> Abort | None:
@@ -112,7 +123,7 @@ def _timeout(flight: Flight, progress: Progress, history: History, now: float) -
     allowed = max(LEAST_SECONDS, flight.limits.seconds_per_gib * size / _GIB)
     if now - history.since <= allowed:
         return None
-    text = f"{_who(flight)} has been on its way for more than the {allowed:.0f} s that the policy allows for {size / _GIB:.1f} GiB"
+    text = f"it takes longer than the {allowed:.0f} s that the policy allows for {size / _GIB:.1f} GiB"
     return Abort(Why.TIMED_OUT_MOVING, text)
 
 
@@ -134,9 +145,9 @@ def _left(stream: Stream) -> float:
 
 def _gains(progress: Progress) -> bool:
     """Whether memory is sent faster than the guest changes it: the log does not say how much of it is left."""
-    rates = [stream.rate_bytes_s or 0.0 for stream in progress.streams if stream.name == _MEMORY and not stream.done]
-    return any(rate > (progress.dirty_bytes_s or 0.0) for rate in rates)
+    total = sum(stream.total_bytes or 0 for stream in progress.streams if stream.name == _MEMORY)
+    return _memory_rate(progress) - (progress.dirty_bytes_s or 0.0) > total / _FOREVER_SECONDS
 
 
-def _who(flight: Flight) -> str:
-    return f"{flight.identity.kind.noun} {flight.vmid} {flight.name}".rstrip()
+def _memory_rate(progress: Progress) -> float:
+    return sum(stream.rate_bytes_s or 0.0 for stream in progress.streams if stream.name == _MEMORY and not stream.done)

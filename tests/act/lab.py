@@ -1,13 +1,15 @@
 """A simulated cluster on virtual time, and the two halves of a tick that `act` is: start moves, and see how they ended."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from controller.act.abort import Guard
 from controller.act.execute import execute
-from controller.act.inflight import settle
+from controller.act.inflight import follow, settle
+from controller.model.event import Event
 from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName, ObjectRef, Vmid
 from controller.model.observed import Observed
-from controller.model.outcome import Outcome
+from controller.model.outcome import Outcome, Progress
 from controller.model.plan import Lane, Move, MoveOptions
 from controller.model.reasons import Why
 from controller.model.view import Finding
@@ -77,6 +79,8 @@ class Recorder:
         self.params: dict[str, object] = {}  # of the last POST
         self.gets: list[str] = []
         self.on_post: Callable[[str, str], None] = lambda _when, _path: None
+        self.on_delete: Callable[[str, str], None] = lambda _when, _path: None
+        self.deletes: list[str] = []
 
     async def get(self, path: str, params: Params | None = None) -> Json:
         self.gets.append(path)
@@ -94,7 +98,11 @@ class Recorder:
         raise AssertionError(f"nothing in act puts: {path} {params}")
 
     async def delete(self, path: str, params: Params | None = None) -> Json:
-        raise AssertionError(f"nothing in act deletes: {path} {params}")
+        self.on_delete("before", path)
+        self.deletes.append(path)
+        answer = await self._inner.delete(path, params)
+        self.on_delete("after", path)
+        return answer
 
 
 class Lab:
@@ -118,6 +126,8 @@ class Lab:
         self.store._database.execute("PRAGMA synchronous = OFF")  # the disk's honesty is tested with the store
         self.client = PveClient(self.pve)
         self.observer = Observer(self.client, cluster=LAB, clock=self.clock)
+        self.guard = Guard(self.store, self.client, self.clock)
+        self.progress: Mapping[Vmid, Progress] = {}
 
     def close(self) -> None:
         self.store.close()
@@ -161,6 +171,15 @@ class Lab:
     async def _settle(self) -> tuple[Outcome, ...]:
         seen = await self.observer.look()
         return await settle(self.store, self.client, seen, specs=SPECS, clock=self.clock)
+
+    def watch(self) -> tuple[Event, ...]:
+        """Ask the tasks of what is under way how far they are, and let the guard judge."""
+        return self.loop.run_until_complete(self._watch())
+
+    async def _watch(self) -> tuple[Event, ...]:
+        following = await follow(self.store.memory().flights, self.client, self.progress)
+        self.progress = following.progress
+        return await self.guard.watch(following.progress)
 
     def settle_within(self, seconds: float) -> tuple[Outcome, ...]:
         """Tick every ten seconds until something ends."""

@@ -60,7 +60,8 @@ def test_a_live_migration_line_by_line() -> None:
 
     busy = at("lots of memory")
     assert (busy.transferred_bytes, busy.dirty_bytes_s) == (int(1.5 * GIB), 400 * MIB)
-    assert at("auto-increased").downtime_limit_ms == 200
+    assert (at("auto-increased").downtime_limit_ms, at("auto-increased").downtime_raised) == (200, True)
+    assert not at("downtime limit").downtime_raised
     assert at("average migration").downtime_ms == 57
 
     end = at("TASK OK")
@@ -117,6 +118,7 @@ def test_disks_are_summed_up_and_the_rate_is_of_what_still_runs() -> None:
     assert (both.phase, both.transferred_bytes, both.total_bytes) == ("Disks", GIB + 512 * MIB, 34 * GIB)
     assert both.rate_bytes_s == (GIB + 512 * MIB) / 8
 
+    assert [stream.share for stream in both.streams] == [0.0313, 0.25]
     half = follow(Progress(), lines[:11])
     assert (half.transferred_bytes, half.total_bytes) == (18 * GIB, 34 * GIB)
     assert half.rate_bytes_s == 16 * GIB / 128

@@ -103,7 +103,7 @@ SPECS = Specs.of(
             {"guestSelector": {"tags": {"any": ["db"]}}, "keepApart": {}},
             generation=3,
         ),
-        written("MigrationPolicy", "gentle", {"guestSelector": {}, "maxDowntimeMilliseconds": 200}, generation=1),
+        written("MigrationPolicy", "gentle", {"guestSelector": {}, "control": "Monitor"}, generation=1),
         written("ReplicationPolicy", "pairs", {"guestSelector": {}, "targets": {"nodes": ["pve2"]}}, generation=1),
     ]
 )

@@ -113,7 +113,7 @@ def test_an_object_for_a_node_that_does_not_exist_is_not_accepted_and_names_thos
 def test_fields_that_wait_are_named() -> None:
     condition = told()[ObjectRef("MigrationPolicy", "gentle")].condition("NotYetActedUpon")
     assert condition is not None
-    assert condition.message.endswith("spec.maxDowntimeMilliseconds")
+    assert condition.message.endswith("spec.control")
 
 
 def test_a_broken_newest_version_is_not_accepted_and_says_where_and_what_stays() -> None:
