@@ -143,8 +143,7 @@ class ClusterLoop:
             except DroverError as error:
                 self._log.info("following failed", reason=error.why, message=error.message)
                 continue
-            enforced = self._spec().spec.mode is Mode.ENFORCE
-            happened = await parts.guard.watch(progress.progress) if enforced else ()
+            happened = await parts.guard.watch(progress.progress) if self._may_stop() else ()
             self._show(
                 replace(
                     self._view, memory=parts.store.memory(), progress=progress.progress, outcomes=(), events=happened
@@ -176,6 +175,12 @@ class ClusterLoop:
             )
             return Finding(False, Why.WRONG_CLUSTER, text)
         return self._wiring.forbidden(spec)
+
+    def _may_stop(self) -> bool:
+        """Whether moves may be stopped at all. Without quorum PVE could not even take their locks away again."""
+        seen = self._view.seen
+        enforced = self._spec().spec.mode is Mode.ENFORCE
+        return enforced and self._view.connected.ok and seen is not None and seen.quorate
 
     def _superseded(self) -> Finding | None:
         """An intent that is withdrawn while a tick starts moves stops the rest of them at once."""
