@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
+from controller.simulator import calendar
 from controller.simulator.units import GIB, KIB, MIB, SIZE_PATTERN, parse_size
 from controller.yamlpos import Document, YamlError, parse
 
@@ -279,6 +280,13 @@ def _references(file: ClusterFile) -> Iterator[Problem]:
             yield ("replication", ident), f"there is no guest {ident.partition('-')[0]}"
         if job.get("target") not in file.nodes:
             yield ("replication", ident), _no("node", job.get("target"), file.nodes)
+        try:
+            calendar.parse(str(job.get("schedule", "*/15")))
+        except ValueError:
+            yield (
+                ("replication", ident, "schedule"),
+                f"{job.get('schedule')!r} is not a calendar event; allowed: such as */15 or mon..fri 22:00",
+            )
     for number, expected in enumerate(file.expect):
         if expected.guest not in file.guests:
             yield ("expect", number, "guest"), f"there is no guest {expected.guest}"

@@ -132,6 +132,7 @@ def known_settings(folder: Path, table: str, within: str) -> set[str]:
 def test_the_settings_example_is_whole_and_valid(tmp_path: Path) -> None:
     [example] = blocks(ROOT / "docs/settings.md", "toml")
     (tmp_path / "lab.token").write_text("secret")
+    (tmp_path / "root-lab.password").write_text("secret")
     (tmp_path / "drover.toml").write_text(example)
     settings = load(tmp_path / "drover.toml", {})
     assert settings.credentials["lab"].secret.reveal() == "secret"
@@ -143,6 +144,7 @@ def test_the_settings_example_is_whole_and_valid(tmp_path: Path) -> None:
 def test_the_settings_of_the_readme_are_valid(tmp_path: Path) -> None:
     [example] = blocks(README, "toml")
     (tmp_path / "lab.token").write_text("secret")
+    (tmp_path / "root-lab.password").write_text("secret")
     (tmp_path / "drover.toml").write_text(example)
     assert load(tmp_path / "drover.toml", {}).credentials["lab"].login == "drover@pve!main"
 
