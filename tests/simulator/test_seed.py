@@ -165,7 +165,7 @@ def test_sizes_and_durations_look_like_pves() -> None:
 def test_a_replication_schedule_that_pve_would_refuse_is_refused_with_its_place() -> None:
     text = "nodes: {pve1: {}, pve2: {}}\nguests: {100: {node: pve1}}\nreplication:\n  100-0: {target: pve2, schedule: sometimes}\n"
     with pytest.raises(
-        ClusterFileError, match="replication.100-0.schedule: 'sometimes' is not a calendar event"
+        ClusterFileError, match=r"replication\.100-0\.schedule: 'sometimes' is not a calendar event"
     ) as caught:
         load(text)
     assert "<text>:4:" in str(caught.value)
