@@ -4,6 +4,7 @@ Used by `rehearse.story` and by tests that need the whole line; nothing in here 
 """
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -59,12 +60,35 @@ class StageSource:
         self._changed.set()
 
 
+class _Publisher(Publisher):
+    """Keeps the faults of Drover itself: a daemon outlives them, a rehearsal must not hide them."""
+
+    def __init__(
+        self,
+        board: Board,
+        metrics: Metrics,
+        clock: VirtualClock,
+        listeners: Sequence[Listener],
+        *,
+        faults: list[Exception],
+    ) -> None:
+        super().__init__(board, metrics, clock, listeners)
+        self._faults = faults
+
+    def tick_failed(self, cluster: ClusterName) -> None:
+        fault = sys.exception()
+        assert isinstance(fault, Exception), "called by whoever has caught it"
+        self._faults.append(fault)
+        super().tick_failed(cluster)
+
+
 class StageOptions(TypedDict, total=False):
     """What a test may put between the daemon and its world."""
 
     wrap: Callable[[Transport], Transport]
     open_store: Callable[[Path, ClusterName], Store]
     listeners: Sequence[Listener]
+    interval_seconds: float
 
 
 class Stage:
@@ -83,6 +107,7 @@ class Stage:
         self.clock = VirtualClock(self.loop)
         self.world = World(file.model_copy(update={"start": EPOCH}), seed=seed)
         self.calls: list[Call] = []
+        self.faults: list[Exception] = []
         self.source = StageSource(manifests, self.clock)
         self.metrics = Metrics()
         self.board = Board(self.clock)
@@ -91,6 +116,7 @@ class Stage:
         self._wrap: Callable[[Transport], Transport] = options.get("wrap", lambda transport: transport)
         self._open_store = options.get("open_store", Store.open)
         self._listeners = tuple(options.get("listeners", ()))
+        self._interval_seconds = options.get("interval_seconds", 10.0)
         self._task: asyncio.Task[None] | None = None
 
     def transport(self) -> Transport:
@@ -107,9 +133,9 @@ class Stage:
             connect=self._connect,
             planner=lambda: plan_inline,
             forbidden=lambda _: None,
-            publisher=Publisher(self.board, self.metrics, self.clock, self._listeners),
+            publisher=_Publisher(self.board, self.metrics, self.clock, self._listeners, faults=self.faults),
             open_store=lambda name: self._open_store(self._state, name),
-            interval_seconds=10.0,
+            interval_seconds=self._interval_seconds,
         )
         held = Held.from_json(sources[-1]) if sources else Held.empty()
         self._task = asyncio.create_task(Daemon(self.source, wiring, held=held).run())

@@ -87,12 +87,14 @@ def load(path: Path) -> StoryFile:
 
 
 def play(story: StoryFile, folder: Path) -> Told:
-    """Play a story in an empty `folder`; the same story gives the same log, byte by byte."""
+    """Play a story in an empty `folder`: the same story, the same log, byte by byte. Raises the first fault of Drover itself."""
     teller = _Teller(folder)
     stage = stage_of(story, folder, listeners=(teller.hear,))
     teller.clock = stage.clock.monotonic
     stage.world.observers.append(teller.world)
-    run(_play(story, stage, folder / MANIFESTS, teller.people), stage.loop)
+    run(perform(story, stage, folder / MANIFESTS, teller.people), stage.loop)
+    if stage.faults:
+        raise stage.faults[0]
     teller.close(stage)
     return Told(teller.log, stage)
 
@@ -112,7 +114,10 @@ def label(manifests: Path, node: str, value: str | None) -> None:
     _write(manifests, {"kind": "PveNode", "metadata": {"name": node, "labels": labels}, "spec": {}})
 
 
-async def _play(story: StoryFile, stage: Stage, manifests: Path, tell: Callable[[str], None]) -> None:
+async def perform(
+    story: StoryFile, stage: Stage, manifests: Path, tell: Callable[[str], None] = lambda _: None
+) -> None:
+    """Let everything in the script happen in its time, on the clock of `stage`. `tell` hears what people do."""
     stage.start()
     for step in sorted(story.script, key=lambda step: step.at):
         await stage.clock.sleep(max(0.0, step.at - stage.clock.monotonic()))
@@ -127,7 +132,7 @@ async def _play(story: StoryFile, stage: Stage, manifests: Path, tell: Callable[
 def _deeds(step: Step) -> Iterator[str]:
     """What people do in a step, a line each; what happens to the cluster tells itself."""
     if step.write is not None:
-        yield f"write {step.write['kind']}/{_name(step.write)}"
+        yield f"write {step.write['kind']}/{name_of(step.write)}"
     if step.remove is not None:
         yield f"remove {step.remove}"
     for node, value in (step.label or {}).items():
@@ -192,13 +197,14 @@ def _with_token(file: ClusterFile) -> ClusterFile:
 
 
 def _write(manifests: Path, document: Mapping[str, object]) -> None:
-    name = _file_name(str(document["kind"]), _name(document))
+    name = _file_name(str(document["kind"]), name_of(document))
     # JSON is YAML, and needs no second writer.
     text = json.dumps({"apiVersion": API_VERSION, **document}, indent=1)
     (manifests / name).write_text(text + "\n", encoding="utf-8")
 
 
-def _name(document: Mapping[str, object]) -> str:
+def name_of(document: Mapping[str, object]) -> str:
+    """The name of an object."""
     metadata = document["metadata"]
     assert isinstance(metadata, dict)
     return str(metadata["name"])
