@@ -105,7 +105,7 @@ def test_a_copy_is_judged_with_its_space_and_its_parameters() -> None:
     mapped = migration("p", localDisks="Copy", targetStorage={"zfs": "fast"})
     [there] = ask(app.Question("local", "pve3"), mapped)
     assert there.move is not None
-    assert there.move.options.target_storage == "zfs:fast"
+    assert (there.feasible, there.move.options.target_storage) == (True, "zfs:fast")
 
 
 def test_a_whole_node_is_tried_as_it_would_be_drained() -> None:
