@@ -79,6 +79,9 @@ def exit_code(results: Sequence[app.PreflightResult], question: app.Question) ->
 
 def show(results: Sequence[app.PreflightResult], question: app.Question, *, everything: bool) -> Iterator[str]:
     """A table per move, and the sum."""
+    if not results:
+        yield paint("There is no PveCluster to ask; `drover validate` says what is wrong with the manifests", "bad")
+        return
     for problem in dict.fromkeys(str(problem) for result in results for problem in result.problems):
         yield paint(problem, "bad")
     for result in results:

@@ -91,6 +91,7 @@ def test_a_guest_without_a_target_says_why() -> None:
 
 
 def test_nobody_and_errors_are_words() -> None:
+    assert "no PveCluster" in lines()[0]
     assert lines(result()) == ["There is no guest '102' in 1 cluster"]
     assert lines(result(), question=NODE) == ["Nobody has to leave pve1"]
     assert lines(result(error=DENIED))[0] == "Cluster default: AuthFailed: 401 no such token"
