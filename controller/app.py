@@ -46,17 +46,20 @@ SHUTDOWN_SECONDS = 10.0
 """How long a SIGTERM waits for the loops to let go; migrations go on inside PVE and are adopted at the next start."""
 
 
-def run(settings: Settings) -> None:
-    """Run the daemon until SIGTERM or SIGINT. Raises SettingsError and OSError when it can't start at all."""
-    asyncio.run(_run_until_signal(settings))
+def run(settings: Settings, *, speed: float = 1.0) -> None:
+    """Run the daemon until SIGTERM or SIGINT. Raises SettingsError and OSError when it can't start at all.
+
+    speed: seconds of its clock in one real second; anything but 1 is for a simulated cluster that is served as fast.
+    """
+    asyncio.run(_run_until_signal(settings, SystemClock(speed)))
 
 
-async def _run_until_signal(settings: Settings) -> None:
+async def _run_until_signal(settings: Settings, clock: Clock) -> None:
     stop = asyncio.Event()
     running = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         running.add_signal_handler(number, stop.set)
-    await serve(settings, stop, clock=SystemClock())
+    await serve(settings, stop, clock=clock)
 
 
 async def serve(

@@ -19,7 +19,14 @@ from controller.report import log
 @click.option(
     "--log-format", type=click.Choice(["auto", "json", "console"]), help="Instead of the one of the settings."
 )
-def command(config: Path | None, source: Path | None, log_format: str | None) -> None:
+@click.option(
+    "--speed",
+    type=click.FloatRange(0.1, 1000),
+    default=1.0,
+    show_default=True,
+    help="For a simulated cluster: the --speed it is served with, so that both sides' seconds are alike.",
+)
+def command(config: Path | None, source: Path | None, log_format: str | None, speed: float) -> None:
     """Run the daemon until SIGTERM; running migrations go on inside PVE and are adopted at the next start."""
     settings = options.load(config)
     settings = replace(settings, source=source or settings.source)
@@ -27,6 +34,6 @@ def command(config: Path | None, source: Path | None, log_format: str | None) ->
     secrets = [credential.secret for credential in settings.credentials.values()]
     log.configure(settings.log, stream=sys.stderr, secrets=secrets)
     try:
-        app.run(settings)
+        app.run(settings, speed=speed)
     except OSError as error:
         raise click.ClickException(f"can't start: {error}") from error

@@ -111,13 +111,13 @@ class Lab:
         labels = {} if value is None else {"drover.dev__maintenance": value}
         self.write("PveNode", node, {}, **labels)
 
-    def run(self) -> subprocess.Popen[str]:
+    def run(self, *options: str) -> subprocess.Popen[str]:
         """Start the daemon and wait until it listens."""
         settings = self.settings() if not (self.folder / "drover.toml").exists() else self.folder / "drover.toml"
         self.address = "http://" + re.findall(r'listen = "([^"]+)"', settings.read_text())[0]
         number = len(list(self.folder.glob("daemon-*.log")))
         with (self.folder / f"daemon-{number}.log").open("w") as log:
-            process = self.spawn("run", "--config", str(settings), stderr=log)
+            process = self.spawn("run", "--config", str(settings), *options, stderr=log)
         self.until(lambda: self.get("/healthz") is not None, "the daemon listens")
         return process
 

@@ -32,13 +32,13 @@ def drained(lab: Lab) -> bool:
 def test_a_drain_survives_kill_9_submits_nothing_twice_and_everybody_comes_home(lab: Lab) -> None:
     plan = lab.drover("plan")
     assert plan.returncode == 0, plan.stdout + plan.stderr
-    daemon = lab.run()
+    daemon = lab.run("--speed", "10")
     lab.until(lambda: lab.guests() == {101: "pve2", 102: "pve2", 103: "pve1"}, "the first look")
     lab.label("pve2", "true")
     lab.until(lambda: bool(lab.migrations()), "the first migration")
     daemon.send_signal(signal.SIGKILL)
     daemon.wait()
-    lab.run()
+    lab.run("--speed", "10")
     lab.until(lambda: drained(lab), "pve2 is drained after the restart")
     assert lab.guests()[101] != "pve2"
     lab.label("pve2", None)
