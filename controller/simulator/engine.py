@@ -83,12 +83,6 @@ class Engine:
             action()
         self.now = max(self.now, to)
 
-    def next_event(self) -> float | None:
-        """When something is due next, or None."""
-        while self._heap and self._heap[0][2].action is None:
-            heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
-
 
 class Process:
     """A generator that is run on the engine.

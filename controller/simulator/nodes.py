@@ -65,7 +65,6 @@ class Node:
     refusing: bool = False
     group: int = 0
     down_at: float = float("-inf")
-    proxy_down_at: float = float("-inf")
     last_pid: int = 1000
     waiting: dict[str, float] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
