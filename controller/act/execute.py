@@ -4,14 +4,15 @@ Called by `loop.tick` with the moves of the newest plan that may start now.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from controller.act import backoff, guards
+from controller.act import backoff, guards, media
 from controller.act.inflight import HA_REQUEST
 from controller.clock import Clock
 from controller.decide import preflight
 from controller.model.errors import Ambiguous, Denied, DroverError, Rejected, Retry
+from controller.model.event import Event
 from controller.model.ids import GuestIdentity, Upid
 from controller.model.memory import Backoff, Flight, FlightPhase, Origin
 from controller.model.observed import Fresh, Observed, Power, Task
@@ -48,13 +49,15 @@ async def execute(
     observer: Observer,
     clock: Clock,
     still_wanted: Callable[[Move], Finding | None] = lambda _: None,
+    tell: Callable[[Event], None] = lambda _: None,
 ) -> tuple[Outcome, ...]:
     """Start `moves`, in this order, and say of each what became of it: STARTED, REFUSED or UNKNOWN.
 
     The looks at different guests overlap; intents are written and calls are made one after the other, in the plan's order.
-    `still_wanted` is asked right before each intent and returns why not to start any more. Raises nothing but faults of Drover.
+    `still_wanted` is asked right before each intent and returns why not to start any more; `tell` hears what else was done.
+    Raises nothing but faults of Drover.
     """
-    starter = _Starter(specs, seen, store, client, observer, clock, still_wanted)
+    starter = _Starter(specs, seen, store, client, observer, clock, still_wanted, tell)
     looks = [asyncio.ensure_future(starter.look(move)) for move in moves]
     try:
         return tuple([await starter.start(move, await look) for move, look in zip(moves, looks, strict=True)])
@@ -75,6 +78,7 @@ class _Starter:
     observer: Observer
     clock: Clock
     still_wanted: Callable[[Move], Finding | None]
+    tell: Callable[[Event], None]
 
     async def look(self, move: Move) -> _Look | DroverError:
         """Everything that has to be read right before the move."""
@@ -95,6 +99,12 @@ class _Starter:
         objections = self._objections(move, look)
         if objections:
             return self._refused(move, objections)
+        if drives := self._ejections(move, look):
+            return await self._start_without_media(move, look, drives)
+        return await self._submit(move, look)
+
+    async def _submit(self, move: Move, look: _Look) -> Outcome:
+        """Write the intent and ask PVE."""
         before = self.store.memory()
         move = preflight.refine(move, look.fresh, self.specs, self.seen, before)
         try:
@@ -112,6 +122,27 @@ class _Starter:
         except DroverError as error:
             return self._never_started(move, flight, error, before.origins.get(move.vmid))
         return self._started(move, flight, upid)
+
+    def _ejections(self, move: Move, look: _Look) -> Mapping[str, str]:
+        return preflight.ejections(move, look.fresh, self.specs, self.seen, self.store.memory())
+
+    async def _start_without_media(self, move: Move, look: _Look, drives: Mapping[str, str]) -> Outcome:
+        """Empty the drives, look again, and start the move if they are empty now."""
+        assert look.fresh.config is not None, "no drive is known without a config"
+        try:
+            event = await media.eject(
+                move, look.fresh.config, drives, store=self.store, client=self.client, clock=self.clock
+            )
+            self.tell(event)
+        except Ambiguous:
+            pass  # the look tells
+        except DroverError as error:
+            return self._refused_by_error(move, error)
+        again = await self.look(move)
+        if isinstance(again, _Look) and self._ejections(move, again):
+            text = f"{move.name} was told to give its local media up, but still has them: {', '.join(drives.values())}"
+            return self._refused(move, [Finding(False, Why.LOCAL_MEDIA, text)])
+        return await self.start(move, again)
 
     def _objections(self, move: Move, look: _Look) -> Sequence[Finding]:
         """Everything that speaks against starting the move now; the first one is the reason."""

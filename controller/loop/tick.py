@@ -6,12 +6,13 @@ Called by `loop.daemon`, by nobody else. Nothing waits in here for a migration: 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from controller.act import backoff, breaker, execute, guardrails, inflight
+from controller.act import backoff, breaker, execute, guardrails, inflight, media
 from controller.act.abort import Guard
 from controller.act.breaker import Breaker
 from controller.clock import Clock
 from controller.loop.planner import Planner
 from controller.model.errors import DroverError
+from controller.model.event import Event
 from controller.model.ids import ClusterName
 from controller.model.observed import Observed
 from controller.model.outcome import Outcome
@@ -80,7 +81,17 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
     )
     if view.armed.why is Why.MODE_OBSERVE:
         return view
+    if view.armed.ok:
+        view = await _with_media_restored(parts, specs, view, seen)
     return await _act(parts, specs, await _planned(parts, specs, replace(view, plan=last.plan), fuses), fuses)
+
+
+async def _with_media_restored(parts: Parts, specs: Specs, view: ClusterView, seen: Observed) -> ClusterView:
+    try:
+        events = await media.restore(store=parts.store, client=parts.client, seen=seen, specs=specs, clock=parts.clock)
+    except DroverError as error:
+        return replace(view, armed=Finding(False, error.why, error.message))
+    return replace(view, events=events, memory=parts.store.memory())
 
 
 def _armed(parts: Parts, cluster: PveCluster, seen: Observed, fuses: Breaker) -> Finding:
@@ -127,16 +138,21 @@ async def _act(parts: Parts, specs: Specs, view: ClusterView, fuses: Breaker) ->
             return view
         if fuses.cluster is not None:  # half open: one move is in flight at a time, and shows whether things work again
             plan = replace(plan, moves=plan.moves[:1] if not view.memory.flights else ())
-        outcomes = await _start(parts, specs, view, plan)
+        events: list[Event] = []
+        outcomes = await _start(parts, specs, view, plan, events.append)
         after = parts.store.memory()
-        view = replace(view, memory=after, outcomes=view.outcomes + backoff.news(outcomes, before))
+        view = replace(
+            view, memory=after, events=(*view.events, *events), outcomes=view.outcomes + backoff.news(outcomes, before)
+        )
         if not any(backoff.holds_back(outcome, after) for outcome in outcomes):
             return view
         view = await _planned(parts, specs, view, fuses)
     return view
 
 
-async def _start(parts: Parts, specs: Specs, view: ClusterView, plan: Plan) -> tuple[Outcome, ...]:
+async def _start(
+    parts: Parts, specs: Specs, view: ClusterView, plan: Plan, tell: Callable[[Event], None]
+) -> tuple[Outcome, ...]:
     assert view.seen is not None
     return await execute.execute(
         plan.moves,
@@ -147,6 +163,7 @@ async def _start(parts: Parts, specs: Specs, view: ClusterView, plan: Plan) -> t
         observer=parts.observer,
         clock=parts.clock,
         still_wanted=lambda _: parts.superseded(),
+        tell=tell,
     )
 
 

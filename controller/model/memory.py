@@ -102,10 +102,22 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
+class Ejected:
+    """Local media that were taken out of a guest's drives so that it could leave `node`."""
+
+    identity: GuestIdentity
+    node: NodeName
+    drives: Mapping[str, str]  # ide2 -> local:iso/debian.iso
+    policy: str  # the MigrationPolicy that wanted it, "" = defaults
+    at: float  # epoch seconds, our clock
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """Everything remembered about one cluster."""
 
     flights: Mapping[Vmid, Flight] = field(default_factory=lambda: MappingProxyType({}))
     origins: Mapping[Vmid, Origin] = field(default_factory=lambda: MappingProxyType({}))
     backoffs: Mapping[Vmid, Backoff] = field(default_factory=lambda: MappingProxyType({}))
+    media: Mapping[Vmid, Ejected] = field(default_factory=lambda: MappingProxyType({}))
     spared: Mapping[NodeName, str] = field(default_factory=lambda: MappingProxyType({}))  # by the breaker; the reason

@@ -31,6 +31,7 @@ _NEEDS: Final = (
     _Need("Pool.Audit", "/pool", "to see which pool a guest is in", hides=True),
     _Need("Mapping.Audit", "/mapping", "to see mapped devices", required=False),
     _Need("SDN.Audit", "/sdn", "to see bridges and networks", required=False),
+    _Need("VM.Config.CDROM", "/vms", "to eject local media, which hold guests back", required=False),
     _Need("VM.Replicate", "/vms", "to manage replication jobs", since=(9,), required=False),
 )
 _ROOTS: Final = frozenset(need.path for need in _NEEDS)

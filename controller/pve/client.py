@@ -189,6 +189,14 @@ class PveClient:
         except UpidError as error:
             raise Ambiguous(Why.ANSWER_LOST, f"POST {path}: {error}") from None
 
+    async def set_drives(self, node: NodeName, vmid: Vmid, drives: Mapping[str, str], *, digest: str) -> None:
+        """Change what is in CD drives of a VM. Needs VM.Config.CDROM; PVE checks that volumes exist.
+
+        Raises Stale(STATE_CHANGED) when the config is not the one of `digest` any more (qemu-server: PVE/API2/Qemu.pm).
+        """
+        path = f"{_guest(node, GuestKind.QEMU, vmid)}/config"
+        await self._call("PUT", self._transport.put, path, {**drives, "digest": digest})
+
     # Tasks
 
     async def node_tasks(

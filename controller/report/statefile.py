@@ -8,13 +8,14 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from controller.model.errors import Busy, Rejected, Retry
 from controller.model.ids import ClusterName
 from controller.model.reasons import Why
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised with every change of the tables; a file with a higher one was written by a newer Drover and is left alone."""
 
 _APPLICATION_ID = 0x44727672  # "Drvr": tells our file from any other SQLite file
@@ -33,8 +34,11 @@ CREATE TABLE events (
   alike TEXT NOT NULL, message TEXT NOT NULL, first REAL NOT NULL, last REAL NOT NULL, count INTEGER NOT NULL,
   UNIQUE (type, reason, kind, name, alike)
 );
-CREATE TABLE conditions (kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID
+CREATE TABLE conditions (kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
+CREATE TABLE media (vmid INTEGER PRIMARY KEY, body TEXT NOT NULL)
 """
+_CHANGES = {2: "CREATE TABLE media (vmid INTEGER PRIMARY KEY, body TEXT NOT NULL)"}
+"""What brings a file to this version from the one before."""
 
 
 def path_of(directory: Path, cluster: ClusterName) -> Path:
@@ -82,7 +86,9 @@ def open_writable(path: Path) -> sqlite3.Connection:
             undo.callback(database.close)
             database.execute("PRAGMA journal_mode = DELETE")
             database.execute("PRAGMA synchronous = EXTRA")
-            if not _is_ours(database, path):
+            if _is_ours(database, path):
+                _update(database)
+            else:
                 _create(database)
         except (OSError, sqlite3.Error) as error:
             raise failed(path, "opening it", error) from error
@@ -130,13 +136,29 @@ def _is_ours(database: sqlite3.Connection, path: Path) -> bool:
     return True
 
 
+def media(database: sqlite3.Connection) -> Iterator[str]:
+    """What is remembered of ejected media. Nothing in a file that only an older version has written to, and that is just read."""
+    if database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'media'").fetchone():
+        yield from (body for (body,) in database.execute("SELECT body FROM media ORDER BY vmid"))
+
+
+def _update(database: sqlite3.Connection) -> None:
+    """Bring an older file up to date, in one transaction."""
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version < SCHEMA_VERSION:
+        _change(database, (_CHANGES[number] for number in range(version + 1, SCHEMA_VERSION + 1)))
+
+
 def _create(database: sqlite3.Connection) -> None:
     """Make the tables in one transaction: after a crash there are all or none."""
+    _change(database, (*_TABLES.split(";"), f"PRAGMA application_id = {_APPLICATION_ID}"))
+
+
+def _change(database: sqlite3.Connection, statements: Iterable[str]) -> None:
     database.execute("BEGIN IMMEDIATE")
     try:
-        for statement in _TABLES.split(";"):
+        for statement in statements:
             database.execute(statement)
-        database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         database.execute("COMMIT")
     except sqlite3.Error:

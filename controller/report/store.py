@@ -18,7 +18,7 @@ from controller.model.condition import Condition
 from controller.model.errors import Busy, DroverError, Rejected
 from controller.model.event import Event
 from controller.model.ids import ClusterName, ObjectRef, Upid, Vmid
-from controller.model.memory import Abort, Backoff, Flight, FlightPhase, Memory, Origin
+from controller.model.memory import Abort, Backoff, Ejected, Flight, FlightPhase, Memory, Origin
 from controller.model.outcome import Outcome
 from controller.model.reasons import Why
 from controller.report import history, statefile
@@ -27,6 +27,7 @@ _T = TypeVar("_T")
 _FLIGHT = TypeAdapter(Flight)
 _ORIGIN = TypeAdapter(Origin)
 _BACKOFF = TypeAdapter(Backoff)
+_EJECTED = TypeAdapter(Ejected)
 _CONDITIONS = TypeAdapter(dict[str, Condition])
 
 
@@ -78,7 +79,7 @@ class Store:
     # Moves
 
     def memory(self) -> Memory:
-        """Flights, origins and back-offs as they are on disk."""
+        """Flights, origins, back-offs and ejected media as they are on disk."""
         return self._memory
 
     def begin_flight(self, flight: Flight, *, origin: Origin | None) -> Flight:
@@ -140,6 +141,15 @@ class Store:
     def forget_origins(self, vmids: Iterable[Vmid]) -> None:
         """Forget where these guests came from."""
         self._forget("forget_origins", "origins", [vmid for vmid in vmids if vmid in self._memory.origins])
+
+    def remember_media(self, ejected: Ejected) -> None:
+        """Write what is about to be taken out of a guest's drives, in place of what was before."""
+        row = (ejected.identity.vmid, _text(_EJECTED, ejected))
+        self._remember("remember_media", lambda db: _put(db, "media", *row))
+
+    def forget_media(self, vmids: Iterable[Vmid]) -> None:
+        """Forget what was in the drives of these guests."""
+        self._forget("forget_media", "media", [vmid for vmid in vmids if vmid in self._memory.media])
 
     def attempts(self, limit: int, vmid: Vmid | None = None) -> tuple[Outcome, ...]:
         """How moves ended, the newest first; of one guest with `vmid`. 5 are kept per guest, 500 in all."""
@@ -255,10 +265,12 @@ class Store:
         backoffs = (
             _BACKOFF.validate_json(body) for (body,) in database.execute("SELECT body FROM backoffs ORDER BY vmid")
         )
+        media = (_EJECTED.validate_json(body) for body in statefile.media(database))
         return Memory(
             flights={flight.vmid: flight for flight in flights},
             origins={origin.identity.vmid: origin for origin in origins},
             backoffs={backoff.identity.vmid: backoff for backoff in backoffs},
+            media={ejected.identity.vmid: ejected for ejected in media},
         )
 
     def _change(self, name: str, flight_id: int, change: Callable[[Flight], Flight]) -> None:
@@ -320,10 +332,10 @@ def _text(adapter: TypeAdapter[_T], value: _T) -> str:
 
 
 def _put(database: sqlite3.Connection, table: str, vmid: Vmid, body: str | None) -> None:
-    """Write or delete a guest's row of `origins` or `backoffs`."""
-    assert table in ("origins", "backoffs")
+    """Write or delete a guest's row of `origins`, `backoffs` or `media`."""
+    assert table in ("origins", "backoffs", "media")
     if body is None:
-        database.execute(f"DELETE FROM {table} WHERE vmid = ?", (vmid,))  # noqa: S608 - one of two table names
+        database.execute(f"DELETE FROM {table} WHERE vmid = ?", (vmid,))  # noqa: S608 - one of three table names
     else:
         database.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (vmid, body))  # noqa: S608 - same
 

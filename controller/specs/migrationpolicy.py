@@ -129,8 +129,8 @@ class MigrationPolicySpec(CommonSpec):
     """With ReplicateFirst: what to do with local disks that are not replicated to the target (only ZFS can be)."""
     target_storage: Annotated[Mapping[Word, Word], Field(max_length=64)] = Field(default_factory=dict)
     """With Copy: storage on the target by storage on the source."""
-    local_media: Annotated[LocalMedia, NotYet()] = LocalMedia.EJECT
-    """What to do with a local ISO in a CD drive. Restore: eject it, and put it back when the guest returns."""
+    local_media: LocalMedia = LocalMedia.EJECT
+    """What to do with local media in CD drives. Restore: eject an ISO, and put it back when the guest is home again."""
     conntrack_state: Annotated[ConntrackState, NotYet()] = ConntrackState.AUTO
     """Auto: move the firewall's connection tracking along where both nodes can."""
     control: Annotated[Control, NotYet()] = Control.TASK_LOG

@@ -81,6 +81,8 @@ class Recorder:
         self.on_post: Callable[[str, str], None] = lambda _when, _path: None
         self.on_delete: Callable[[str, str], None] = lambda _when, _path: None
         self.deletes: list[str] = []
+        self.on_put: Callable[[str, str], None] = lambda _when, _path: None
+        self.puts: list[str] = []
 
     async def get(self, path: str, params: Params | None = None) -> Json:
         self.gets.append(path)
@@ -95,7 +97,11 @@ class Recorder:
         return answer
 
     async def put(self, path: str, params: Params | None = None) -> Json:
-        raise AssertionError(f"nothing in act puts: {path} {params}")
+        self.on_put("before", path)
+        self.puts.append(path)
+        answer = await self._inner.put(path, params)
+        self.on_put("after", path)
+        return answer
 
     async def delete(self, path: str, params: Params | None = None) -> Json:
         self.on_delete("before", path)
@@ -116,6 +122,8 @@ class Lab:
         self.pve = Recorder(
             SimTransport(Simulator(self.world), clock=self.clock, auth=auth, endpoints=("pve3", "pve2", "pve1"))
         )
+        self.specs = SPECS
+        self.told: list[Event] = []
         self._directory = directory
         self._open_store = open_store
         self.start()
@@ -155,13 +163,14 @@ class Lab:
     ) -> tuple[Outcome, ...]:
         return await execute(
             moves,
-            specs=SPECS,
+            specs=self.specs,
             seen=await self.observer.look(),
             store=self.store,
             client=self.client,
             observer=self.observer,
             clock=self.clock,
             still_wanted=still_wanted,
+            tell=self.told.append,
         )
 
     def settle(self) -> tuple[Outcome, ...]:

@@ -100,10 +100,10 @@ def test_what_passes_by_itself_is_refused_without_a_back_off(lab: Lab) -> None:
 
 def test_what_does_not_pass_is_refused_and_shown_as_blocked_for_a_while(lab: Lab) -> None:
     (outcome,) = lab.execute(move(104))
-    assert (outcome.result, outcome.why) == (Result.REFUSED, Why.LOCAL_MEDIA)
-    assert outcome.findings == (Why.LOCAL_MEDIA,)
+    assert (outcome.result, outcome.why) == (Result.REFUSED, Why.PERMISSION_MISSING)
+    assert outcome.findings == (Why.PERMISSION_MISSING,)
     held = lab.store.memory().backoffs[Vmid(104)]
-    assert (held.failures, held.why, held.until) == (0, Why.LOCAL_MEDIA, lab.clock.wall() + 60)
+    assert (held.failures, held.why, held.until) == (0, Why.PERMISSION_MISSING, lab.clock.wall() + 60)
     assert "local:iso/debian.iso" in held.message
 
 

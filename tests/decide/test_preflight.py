@@ -95,6 +95,7 @@ def disk(volume: str = "local:vm-101-disk-0", *, cdrom: bool = False, cloudinit:
     return LocalDisk(volume, GIB, cdrom=cdrom, cloudinit=cloudinit, attached=True)
 
 
+DRIVE = Disk("ide2", "local:iso/x.iso", "local", None, cdrom=True, replicate=True)
 OBJECTIONS: list[tuple[str, Fresh, Why]] = [
     ("no quorum", read(quorate=False), Why.NO_QUORUM),
     ("source offline", read(source=node("pve1", state=NodeState.OFFLINE)), Why.NODE_OFFLINE),
@@ -128,6 +129,15 @@ OBJECTIONS: list[tuple[str, Fresh, Why]] = [
     ("passed-through device", with_verdict(local_resources=("hostpci0",)), Why.LOCAL_RESOURCE),
     ("mapped device", with_verdict(unmovable_mapped=("hostpci1",)), Why.LOCAL_RESOURCE),
     ("local ISO", with_verdict(local_disks=(disk("local:iso/x.iso", cdrom=True),)), Why.LOCAL_MEDIA),
+    (
+        "local ISO, and no right to eject it",
+        read(
+            preconditions=replace(CLEAN, local_disks=(disk("local:iso/x.iso", cdrom=True),)),
+            config=GuestConfig(WHO.identity, "d", 2, (DRIVE,), AT),
+            facts=replace(FACTS, rights=frozenset({"VM.Audit", "VM.Migrate"})),
+        ),
+        Why.PERMISSION_MISSING,
+    ),
     ("local disk", with_verdict(local_disks=(disk(),)), Why.LOCAL_DISK),
 ]
 

@@ -48,7 +48,9 @@ def test_a_special_acl_that_hides_a_guest_is_found_and_one_that_only_protects_it
 
 def test_the_lines_grant_the_role_to_user_and_token() -> None:
     lines = pveum_lines("bot@pve!drover", check({}, version=(9, 2)), (9, 2))
-    privileges = "Sys.Audit,VM.Audit,VM.Migrate,Datastore.Audit,Pool.Audit,Mapping.Audit,SDN.Audit,VM.Replicate"
+    privileges = (
+        "Sys.Audit,VM.Audit,VM.Migrate,Datastore.Audit,Pool.Audit,Mapping.Audit,SDN.Audit,VM.Config.CDROM,VM.Replicate"
+    )
     assert lines == (
         f"pveum role add DroverController --privs '{privileges}' || pveum role modify DroverController --privs '{privileges}'",
         "pveum acl modify / --users 'bot@pve' --roles DroverController",

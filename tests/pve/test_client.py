@@ -144,6 +144,12 @@ def test_a_task_is_stopped_at_its_own_node() -> None:
     assert wire.asked == [("DELETE", f"/nodes/pve1/tasks/{UPID}", {})]
 
 
+def test_drives_are_changed_only_as_they_were_read() -> None:
+    pve, wire = client({"PUT /nodes/pve1/qemu/101/config": None})
+    run(pve.set_drives(NodeName("pve1"), Vmid(101), {"ide2": "none,media=cdrom"}, digest="abc"))
+    assert wire.asked[-1][2] == {"ide2": "none,media=cdrom", "digest": "abc"}
+
+
 def test_names_can_not_leave_their_place_in_a_path() -> None:
     pve, wire = client({})
     with pytest.raises(DroverError):

@@ -24,7 +24,7 @@ from controller.model.condition import Condition, Status
 from controller.model.errors import Busy, DroverError, Rejected, Retry
 from controller.model.event import Event, EventType
 from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName, ObjectRef, Upid, Vmid
-from controller.model.memory import Backoff, Flight, FlightPhase, Memory, Origin
+from controller.model.memory import Backoff, Ejected, Flight, FlightPhase, Memory, Origin
 from controller.model.outcome import Outcome, Progress, Result
 from controller.model.plan import Lane, MoveOptions
 from controller.model.reasons import Why
@@ -453,6 +453,24 @@ def test_a_file_of_a_newer_drover_is_left_alone(tmp_path: Path) -> None:
         Store.open(tmp_path, LAB)
     assert "newer Drover (schema 99" in refused.value.message
     assert (tmp_path / "lab.sqlite3").read_bytes() == before
+
+
+def test_a_file_of_the_first_version_is_brought_up_to_date_and_read_before_that(tmp_path: Path) -> None:
+    with contextlib.closing(Store.open(tmp_path, LAB)) as store:
+        store.begin_flight(flight(), origin=origin())
+    with contextlib.closing(sqlite3.connect(tmp_path / "lab.sqlite3")) as database:
+        database.execute("DROP TABLE media")
+        database.execute("PRAGMA user_version = 1")
+    with contextlib.closing(Store.read_only(tmp_path, LAB)) as reading:
+        assert list(reading.memory().flights) == [101]
+        assert reading.memory().media == {}
+    with contextlib.closing(Store.open(tmp_path, LAB)) as store:
+        assert list(store.memory().flights) == [101]
+        store.remember_media(Ejected(flight().identity, NodeName("pve1"), {"ide2": "local:iso/a.iso"}, "", 1.0))
+    with contextlib.closing(Store.open(tmp_path, LAB)) as store:
+        assert store.memory().media[Vmid(101)].drives == {"ide2": "local:iso/a.iso"}
+        store.forget_media([Vmid(101)])
+        assert store.memory().media == {}
 
 
 def test_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:

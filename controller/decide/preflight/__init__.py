@@ -3,7 +3,7 @@
 Called by `act.execute` right before a move, and by whoever wants to show all findings of a move at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from controller.decide.preflight import (
@@ -13,6 +13,7 @@ from controller.decide.preflight import (
     guest,
     ha,
     machine,
+    media,
     network,
     replication,
     rights,
@@ -28,7 +29,7 @@ from controller.model.plan import Move
 from controller.model.reasons import Why
 from controller.specs import Specs
 
-__all__ = ["CHECKS", "Check", "Finding", "Level", "Look", "findings", "objections", "refine"]
+__all__ = ["CHECKS", "Check", "Finding", "Level", "Look", "ejections", "findings", "objections", "refine"]
 
 CHECKS: Sequence[Check] = (
     cluster.cluster_is_quorate,
@@ -59,7 +60,7 @@ CHECKS: Sequence[Check] = (
     verdict.pve_has_given_its_verdict,
     verdict.pve_allows_the_target,
     verdict.no_device_of_the_node,
-    verdict.no_local_medium,
+    media.no_local_medium,
     disks.local_disks_may_move,
     disks.copied_disks_can_be_copied,
     disks.storages_are_on_the_target,
@@ -83,6 +84,11 @@ def objections(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: M
     """Only what speaks against starting the move now; the first one is the reason to name."""
     found = findings(move, fresh, specs, seen, memory)
     return tuple(view.Finding(False, each.why, each.message) for each in found if each.level is Level.FAIL)
+
+
+def ejections(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Memory) -> Mapping[str, str]:
+    """CD drives that have to be emptied before the move, with what is in them; for a move without objections."""
+    return media.ejections(Look(move, fresh, specs, seen, memory))
 
 
 def refine(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Memory) -> Move:

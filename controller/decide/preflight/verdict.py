@@ -52,10 +52,3 @@ def no_device_of_the_node(look: Look) -> tuple[Finding, ...]:
         devices = ", ".join(verdict.unmovable_mapped)
         found += fail(Why.LOCAL_RESOURCE, f"{look.named} runs with mapped devices that can't migrate live: {devices}")
     return found
-
-
-def no_local_medium(look: Look) -> tuple[Finding, ...]:
-    """PVE gives up on an ISO from local storage and on the physical drive, also when the guest is stopped."""
-    verdict = look.fresh.preconditions
-    media = [disk.volume for disk in verdict.local_disks if disk.cdrom and not disk.cloudinit] if verdict else []
-    return fail(Why.LOCAL_MEDIA, f"{look.named} has local media in its drives: {', '.join(media)}") if media else ()

@@ -264,7 +264,8 @@ def _apply(world: World, guest: Guest, params: Mapping[str, Any], changes: Mappi
             _detach(guest, key)
     for key, value in changes.items():
         guest.deletes.pop(key, None)
-        if guest.running and key not in _AT_ONCE and guest.config.get(key) != value:
+        disc = "media=cdrom" in str(guest.config.get(key)) and "media=cdrom" in str(value)  # discs are changed at once
+        if guest.running and key not in _AT_ONCE and not disc and guest.config.get(key) != value:
             guest.pending[key] = value
         else:
             guest.pending.pop(key, None)
