@@ -71,15 +71,14 @@ def remember(before: History | None, flight: Flight, progress: Progress, *, now:
         passed = max(0.0, age) if flight.options.online and not flight.ha else 0.0
         return History(flight.upid, now - passed, streams, left, gap, now, progress.lines)
     new = streams != before.streams
-    better = (
-        new or left < before.least or (progress.lines > before.lines and (_gains(progress) or gap < before.gap * _LESS))
-    )
+    closer = gap < before.gap * _LESS  # against where it was last closer: many small steps are one
+    better = new or left < before.least or (progress.lines > before.lines and (_gains(progress) or closer))
     return History(
         upid=flight.upid,
         since=before.since,
         streams=streams,
         least=left if new else min(left, before.least),
-        gap=gap if new else min(gap, before.gap),
+        gap=gap if new or closer else before.gap,
         better_at=now if better else before.better_at,
         lines=progress.lines,
     )

@@ -91,8 +91,11 @@ ROWS = {
     "QEMU slows it down, step by step": Row(
         live(lambda s: memory(s / 10, dirty=f"{2000 * 0.8 ** (s // 50):.1f} MiB")), None, flight=ONLY_STALL
     ),
+    "it writes less and less": Row(
+        live(lambda s: memory(s / 10, dirty=f"{2000 * 0.998**s:.1f} MiB")), None, flight=ONLY_STALL
+    ),
     "what it writes is only noise": Row(
-        live(lambda s: memory(s / 10 if s < 45 else 4.5, dirty=f"{800 - s % 7 * 5:.1f} MiB")),
+        live(lambda s: memory(s / 10 if s < 45 else 4.5, dirty=f"{800 - s % 7 - s / 50:.1f} MiB")),
         100,
         Why.STALLED,
         flight=ONLY_STALL,
@@ -125,6 +128,12 @@ ROWS = {
     "the memory begins when the disks are there": Row(
         lambda s: ("starting storage migration", mirror(100.0) + ", ready") if s == 0 else (START[1], memory(s / 10)),
         None,
+        flight=ONLY_STALL,
+    ),
+    "the next disk begins its own time": Row(
+        disks(lambda s: mirror(s) if s < 50 else mirror(1.0).replace("scsi0", "scsi1") if s > 90 else None),
+        151,
+        Why.STALLED,
         flight=ONLY_STALL,
     ),
     "a tool that copies without a word": Row(

@@ -14,7 +14,7 @@ from controller.model.outcome import Outcome, Result
 from controller.model.plan import Move
 from controller.model.reasons import Why
 from controller.report.events import Told
-from controller.specs import Meta, MigrationPolicy, Specs
+from controller.specs import Meta, MigrationPolicy, NodeMaintenance, Specs
 from controller.specs.migrationpolicy import MigrationPolicySpec
 from tests.act.lab import PVE1, PVE2, SPECS, Lab, move
 from tests.act.test_crashes import Fate, Killed, mortal
@@ -63,7 +63,7 @@ def restore(lab: Lab) -> tuple[Event, ...]:
 
 async def _restore(lab: Lab) -> tuple[Event, ...]:
     seen = await lab.observer.look()
-    return await media.restore(store=lab.store, client=lab.client, seen=seen, specs=WANTED, clock=lab.clock)
+    return await media.restore(store=lab.store, client=lab.client, seen=seen, specs=lab.specs, clock=lab.clock)
 
 
 def remembered(lab: Lab, **change: object) -> Ejected:
@@ -208,6 +208,15 @@ def test_a_guest_that_is_locked_or_about_to_be_tried_again_waits(lab: Lab) -> No
     lab.store.back_off(Backoff(ejected.identity, 1, 0.0, Why.STALLED, "slow"))
     assert restore(lab) == ()
     lab.store.clear_backoff([VMID])
+    assert len(restore(lab)) == 1
+
+
+def test_a_guest_that_has_to_leave_again_keeps_its_drive_empty(lab: Lab) -> None:
+    remembered(lab)
+    maintenance = NodeMaintenance.model_validate({"metadata": {"name": "again"}, "spec": {"nodeName": "pve1"}})
+    lab.specs = Specs.of([*WANTED, maintenance])
+    assert restore(lab) == ()
+    lab.specs = WANTED
     assert len(restore(lab)) == 1
 
 
