@@ -49,10 +49,16 @@ class StageSource:
 
     async def wait_change(self) -> None:
         """See `Source.wait_change`: the script says so, or the rescan is due."""
+        # Not asyncio.wait_for: what it does when both happen in one moment differs between versions of Python.
+        told, due = (
+            asyncio.ensure_future(self._changed.wait()),
+            asyncio.ensure_future(self._clock.sleep(RESCAN_SECONDS)),
+        )
         try:
-            await asyncio.wait_for(self._changed.wait(), RESCAN_SECONDS)
-        except TimeoutError:
-            return
+            await asyncio.wait({told, due}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            told.cancel()
+            due.cancel()
         self._changed.clear()
 
     def changed(self) -> None:

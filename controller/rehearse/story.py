@@ -5,10 +5,10 @@ A story is one YAML file: `why` (the promise), `cluster` (a simulator's cluster 
 `tests/stories`.
 """
 
-import asyncio
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Unpack
 
@@ -119,11 +119,16 @@ async def perform(
 ) -> None:
     """Let everything in the script happen in its time, on the clock of `stage`. `tell` hears what people do."""
     stage.start()
-    for step in sorted(story.script, key=lambda step: step.at):
-        await stage.clock.sleep(max(0.0, step.at - stage.clock.monotonic()))
-        for deed in _deeds(step):
-            tell(deed)
-        await _step(step, stage, manifests)
+    for at, steps in groupby(sorted(story.script, key=lambda step: step.at), key=lambda step: step.at):
+        await stage.clock.sleep(max(0.0, at - stage.clock.monotonic()))
+        edited = False
+        for step in steps:
+            for deed in _deeds(step):
+                tell(deed)
+            await _step(step, stage)
+            edited = _edit(step, manifests) or edited
+        if edited:  # what is saved in one moment is seen as one revision
+            stage.source.changed()
     await stage.clock.sleep(max(0.0, story.until - stage.clock.monotonic()))
     if stage.running:
         await stage.stop()
@@ -145,7 +150,7 @@ def _deeds(step: Step) -> Iterator[str]:
         yield "start drover"
 
 
-async def _step(step: Step, stage: Stage, manifests: Path) -> None:
+async def _step(step: Step, stage: Stage) -> None:
     if step.do is not None:
         stage.world.advance(stage.clock.wall())  # it catches up only when it is asked
         faults.apply(stage.world, step.do, **step.with_)
@@ -153,9 +158,6 @@ async def _step(step: Step, stage: Stage, manifests: Path) -> None:
         await stage.stop()
     if step.start or step.restart:
         stage.start()
-    if _edit(step, manifests):
-        stage.source.changed()
-        await asyncio.sleep(0)
 
 
 def _edit(step: Step, manifests: Path) -> bool:
