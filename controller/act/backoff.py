@@ -5,7 +5,7 @@ The delays have no random part: a story must repeat bit by bit, and moves are sp
 
 from collections.abc import Iterable
 
-from controller.decide.desired import implied_ref
+from controller.decide.maintenances import implied_ref
 from controller.model.ids import GuestIdentity, NodeName, ObjectRef, Vmid
 from controller.model.memory import Backoff, Memory
 from controller.model.outcome import Outcome, Result

@@ -1,27 +1,20 @@
 """From specs and a look at the cluster to `Desired`: who is managed, who may live where, which nodes have to be empty.
 
-Called by `decide.pipeline` and, for the nodes alone, by `decide.preflight`.
+Called by `decide.pipeline`.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from controller.decide.maintenances import closed, maintenances
 from controller.decide.selectors import GuestIndex, node_labels, specificity
-from controller.model.desired import Apart, Carriage, Desired, Fence, Maintenance, NodeRule
+from controller.model.desired import Apart, Carriage, Desired, Fence, NodeRule
 from controller.model.ids import NodeName, ObjectRef, Vmid
-from controller.model.observed import HaNodeState, Observed
-from controller.model.plan import DrainMode
+from controller.model.observed import Observed
 from controller.model.reasons import Why
-from controller.specs import MigrationPolicy, NodeMaintenance, PlacementPolicy, PveCluster, PveNode, Specs, unheeded
+from controller.specs import MigrationPolicy, PlacementPolicy, Specs, unheeded
 from controller.specs.migrationpolicy import Method
-from controller.specs.nodemaintenance import (
-    AfterMaintenance,
-    Behavior,
-    Containers,
-    MaintenanceMode,
-    MaintenanceTemplate,
-)
 from controller.specs.placementpolicy import Enforcement, KeepApart, NodeAffinity, NodeAntiAffinity
 
 _Labels = Mapping[NodeName, Mapping[str, str]]
@@ -49,87 +42,6 @@ def desired(specs: Specs, seen: Observed) -> Desired:
         closed=closed(specs, seen),
         carriages=MappingProxyType(_carriages(specs.migrations.values(), matched)),
         matched=MappingProxyType(matched),
-    )
-
-
-# Nodes
-
-
-def maintenances(cluster: PveCluster, specs: Specs, seen: Observed) -> Mapping[NodeName, Maintenance]:
-    """The maintenance that counts for each node that is in one: an explicit one, else what its label or PVE HA implies."""
-    found: dict[NodeName, Maintenance] = {}
-    written = {node.node_name: node for node in specs.nodes.values()}
-    for name, node in sorted(seen.nodes.items()):
-        by_ha = cluster.spec.maintenance.follow_ha_maintenance and node.ha is HaNodeState.MAINTENANCE
-        if implied := _implied(name, written.get(name), cluster, by_ha=by_ha):
-            found[name] = implied
-    explicit = [
-        m for m in specs.maintenances.values() if m.spec.node_name in seen.nodes and not m.is_announced(seen.at)
-    ]
-    # The strongest one of a node comes last and stays: evacuation over cordon, one that acts over one that is suspended.
-    for maintenance in sorted(explicit, key=_strength, reverse=True):
-        node_name = maintenance.spec.node_name
-        assert node_name is not None
-        found[node_name] = _explicit(maintenance, node_name)
-    return MappingProxyType(found)
-
-
-def closed(specs: Specs, seen: Observed) -> Mapping[NodeName, ObjectRef]:
-    """Nodes whose PveNode says `unschedulable`."""
-    return MappingProxyType(
-        {n.node_name: n.ref for n in specs.nodes.values() if n.spec.unschedulable and n.node_name in seen.nodes}
-    )
-
-
-def _strength(maintenance: NodeMaintenance) -> tuple[bool, bool, str]:
-    spec = maintenance.spec
-    return spec.mode is not MaintenanceMode.EVACUATE, spec.suspend, maintenance.name
-
-
-def _implied(name: NodeName, node: PveNode | None, cluster: PveCluster, *, by_ha: bool) -> Maintenance | None:
-    settings = cluster.spec.maintenance
-    label = (node.metadata.labels.get(settings.label_key, "") if node else "").lower()
-    if label in ("", "false") and not by_ha:
-        return None
-    # A word that means nothing is taken for the harmless half of what was probably meant.
-    evacuate = by_ha or label in ("true", "evacuate")
-    return _maintenance(
-        settings.template,
-        ref=implied_ref(name),
-        node=name,
-        mode=DrainMode.EVACUATE if evacuate else DrainMode.CORDON,
-        suspended=node is not None and node.spec.suspend,
-    )
-
-
-def implied_ref(node: NodeName) -> ObjectRef:
-    """What the maintenance that a label implies is called."""
-    return ObjectRef("NodeMaintenance", f"label-{node}")
-
-
-def _explicit(maintenance: NodeMaintenance, node: NodeName) -> Maintenance:
-    spec = maintenance.spec
-    mode = DrainMode.EVACUATE if spec.mode is MaintenanceMode.EVACUATE else DrainMode.CORDON
-    return _maintenance(spec, ref=maintenance.ref, node=node, mode=mode, suspended=spec.suspend)
-
-
-def _maintenance(
-    how: MaintenanceTemplate, *, ref: ObjectRef, node: NodeName, mode: DrainMode, suspended: bool
-) -> Maintenance:
-    return Maintenance(
-        ref=ref,
-        node=node,
-        mode=mode,
-        suspended=suspended,
-        skip=how.default_behavior is Behavior.SKIP,
-        optional=how.default_behavior is Behavior.MIGRATE_IF_POSSIBLE,
-        restart_containers=how.containers is Containers.RESTART,
-        include_stopped=how.include_stopped,
-        include_templates=how.include_templates,
-        override_must=how.override_must,
-        returns=how.after_maintenance is AfterMaintenance.RETURN,
-        reason=how.reason,
-        unheeded=unheeded(how),
     )
 
 

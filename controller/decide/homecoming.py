@@ -4,10 +4,10 @@ An origin is void when somebody moved the guest by hand, when the VMID is anothe
 and when the maintenance says that guests stay.
 """
 
-from controller.decide.desired import implied_ref
 from controller.decide.draft import Draft
 from controller.decide.explain import no_room, no_seat, replica_nodes
 from controller.decide.gate import gate, options
+from controller.decide.maintenances import implied_ref
 from controller.decide.placement import Intent
 from controller.decide.scene import Scene
 from controller.decide.stage import Stage

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from controller.decide import capacity
-from controller.decide.desired import closed, desired, maintenances
+from controller.decide.desired import desired
+from controller.decide.maintenances import closed, maintenances
 from controller.model.desired import Desired, Maintenance
 from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.memory import Memory
