@@ -1,6 +1,7 @@
 """Why: the one closed list of reasons. It feeds conditions, events, metrics and the documentation.
 
-Every member carries what it means and what a person can do about it; `tests/model` holds the list complete.
+Every member carries what it means, how it is found, and what a person can do about it: `docs/reasons.md` is written from it,
+and `tests/house` holds it complete.
 """
 
 from enum import StrEnum
@@ -11,404 +12,712 @@ class Why(StrEnum):
     """A reason. The value is the CamelCase word in conditions and metric labels."""
 
     meaning: str
+    found: str
     remedy: str
 
-    def __new__(cls, value: str, meaning: str, remedy: str = "") -> Self:
-        """Keep the two sentences beside the word."""
+    def __new__(cls, value: str, meaning: str, found: str, remedy: str) -> Self:
+        """Keep the sentences beside the word: what it means, how it is found, what to do ("" when there is nothing to do)."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.meaning = meaning
+        member.found = found
         member.remedy = remedy
         return member
 
     # Why a guest has to move
-    NODE_MAINTENANCE = "NodeMaintenance", "Its node is in maintenance and has to be empty."
-    NODE_AFFINITY = "NodeAffinity", "A PlacementPolicy wants it on other nodes."
-    NODE_ANTI_AFFINITY = "NodeAntiAffinity", "A PlacementPolicy keeps it off this node."
-    KEEP_APART = "KeepApart", "Too many guests of a group share one node or failure domain."
-    RETURN_HOME = "ReturnHome", "Maintenance is over: it goes back to where it came from."
+    NODE_MAINTENANCE = (
+        "NodeMaintenance",
+        "Its node is in maintenance and has to be empty.",
+        "A NodeMaintenance with mode Evacuate, a node label or PVE HA's maintenance is in force for the node it is on.",
+        "",
+    )
+    NODE_AFFINITY = (
+        "NodeAffinity",
+        "A PlacementPolicy wants it on other nodes.",
+        "A `nodeAffinity` rule that is in force and matches the guest does not match its node.",
+        "",
+    )
+    NODE_ANTI_AFFINITY = (
+        "NodeAntiAffinity",
+        "A PlacementPolicy keeps it off this node.",
+        "A `nodeAntiAffinity` rule that is in force and matches the guest matches its node.",
+        "",
+    )
+    KEEP_APART = (
+        "KeepApart",
+        "Too many guests of a group share one node or failure domain.",
+        "More guests of a `keepApart` rule than it allows are counted on one node, or in one topology domain.",
+        "",
+    )
+    RETURN_HOME = (
+        "ReturnHome",
+        "Maintenance is over: it goes back to where it came from.",
+        "The guest's origin was remembered when it was drained, and that node takes guests again.",
+        "",
+    )
 
     # Why a move waits
     SLOT_TAKEN = (
         "SlotTaken",
         "As many moves as the limits allow are under way.",
+        "The moves in flight are counted against `limits` of the PveCluster.",
         "Nothing: it starts when a slot is free.",
     )
     WAITING_FOR_ROOM = (
         "WaitingForRoom",
         "The target has room only after another guest has left.",
+        "The ledger of memory: the target's limit minus who is there, who is on the way there, and who is still leaving.",
         "Nothing: it starts when there is room.",
     )
     BACKING_OFF = (
         "BackingOff",
         "Its last move failed; Drover waits longer after every failure.",
+        "The failures of the guest are remembered in the state file with the time of the next attempt.",
         "Look at the failure in `drover describe guest`.",
     )
     GUEST_LOCKED = (
         "GuestLocked",
         "PVE holds a lock on it (backup, snapshot, another migration).",
+        "`lock` in the guest's config and in PVE's list of guests, read again right before a move.",
         "Wait for the job that holds the lock; if none runs, an administrator may `qm unlock` it.",
     )
-    GUEST_MOVING = "GuestMoving", "Somebody else is moving it.", "Nothing: Drover looks again when that is over."
+    GUEST_MOVING = (
+        "GuestMoving",
+        "Somebody else is moving it.",
+        "A migration task of the guest that Drover did not start runs, or its lock is `migrate`.",
+        "Nothing: Drover looks again when that is over.",
+    )
     REPLICATION_RUNNING = (
         "ReplicationRunning",
         "One of its replication jobs runs at this moment and holds the guest.",
+        "`/nodes/{node}/replication` on the guest's node shows a job of it with a process.",
         "Nothing: it starts when the job is done.",
     )
-    DRAIN_FIRST = "DrainFirst", "A node is being drained; that comes first.", "Nothing: it starts after the drain."
+    DRAIN_FIRST = (
+        "DrainFirst",
+        "A node is being drained; that comes first.",
+        "The move is voluntary or a return, and a node of the cluster is being drained.",
+        "Nothing: it starts after the drain.",
+    )
     NOT_OBSERVED_YET = (
         "NotObservedYet",
         "A move of it was requested and its end has not been observed.",
+        "The state file holds an intent for the guest whose end nobody has observed.",
         "Nothing: Drover looks again.",
     )
 
     # Why it is blocked
-    NO_TARGET_FITS = "NoTargetFits", "No allowed node has room for it.", "Free memory, add a node, or relax a policy."
-    NO_NODE_ALLOWED = "NoNodeAllowed", "The policies together allow no node.", "Change one of the named policies."
-    SIZE_UNKNOWN = "SizeUnknown", "PVE reports no memory size for it.", "Check pvestatd on its node."
-    NODE_OFFLINE = "NodeOffline", "Its node is offline.", "Bring the node back, or let PVE HA recover the guest."
-    TARGET_OFFLINE = "TargetOffline", "The target node is offline or its state is unknown.", "Bring the node back."
+    NO_TARGET_FITS = (
+        "NoTargetFits",
+        "No allowed node has room for it.",
+        "Every allowed node was tried against the ledger of memory; the sentence names the nearest miss.",
+        "Free memory, add a node, or relax a policy.",
+    )
+    NO_NODE_ALLOWED = (
+        "NoNodeAllowed",
+        "The policies together allow no node.",
+        "Every node is forbidden by a policy, by maintenance or by PVE; the sentence names which by which.",
+        "Change one of the named policies.",
+    )
+    SIZE_UNKNOWN = (
+        "SizeUnknown",
+        "PVE reports no memory size for it.",
+        "`maxmem` of the guest, or of the node, is absent from PVE's answer.",
+        "Check pvestatd on its node.",
+    )
+    NODE_OFFLINE = (
+        "NodeOffline",
+        "Its node is offline.",
+        "PVE's list of nodes, and the cluster's membership, call the node offline or do not name it.",
+        "Bring the node back, or let PVE HA recover the guest.",
+    )
+    TARGET_OFFLINE = (
+        "TargetOffline",
+        "The target node is offline or its state is unknown.",
+        "The status of the target is read right before the move.",
+        "Bring the node back.",
+    )
     TARGET_IN_MAINTENANCE = (
         "TargetInMaintenance",
         "The target node is in maintenance or being fenced.",
+        "NodeMaintenance, label, cordon and PVE HA's node state of the target, read right before the move.",
         "End the maintenance of the target.",
     )
     NOT_ALLOWED_BY_PVE = (
         "NotAllowedByPve",
         "PVE's own check refuses the target.",
+        "`GET migrate` of the guest on its node: `not_allowed_nodes` names the target.",
         "See the finding; `qm migrate` would refuse as well.",
     )
     LOCAL_DISK = (
         "LocalDisk",
         "A disk is on local storage, so more than RAM would have to move.",
+        "PVE's own verdict (of containers: the storages) names a volume on storage that is not shared.",
         "Put the disk on shared storage or allow copying in a MigrationPolicy.",
     )
     LOCAL_MEDIA = (
         "LocalMedia",
         "A CD drive holds an ISO from local storage, or the physical drive.",
+        "PVE's own verdict lists an ISO of local storage, or the physical drive, among the local disks.",
         "Eject the medium.",
     )
     LOCAL_RESOURCE = (
         "LocalResource",
         "It uses a device of its node (PCI, USB, serial, parallel, virtiofs).",
+        "PVE's own verdict (`local_resources`, mapped devices without live migration), of containers the mount points.",
         "Detach the device or use a resource mapping that can migrate live.",
     )
     NOT_A_REPLICATION_TARGET = (
         "NotAReplicationTarget",
         "It is replicated, but not to this target; PVE refuses a live move there.",
+        "The guest's replication jobs in the cluster, without those marked for removal, against the target.",
         "Move it to a replication target or remove the job.",
     )
     REPLICATION_FAILING = (
         "ReplicationFailing",
         "Its replication to the target fails, so more than the last changes would have to move.",
+        "`fail_count` of the job in `/nodes/{node}/replication` on the guest's node; three in a row count as broken.",
         "See the job's log on the guest's node.",
     )
     STORAGE_MISSING = (
         "StorageMissing",
         "The target has no storage of the name that a disk needs.",
+        "The target's own list of storages, read right before the move, has no enabled one of the name.",
         "Make the storage available on the target, or map it with `targetStorage` in a MigrationPolicy.",
     )
     STORAGE_OFFLINE = (
         "StorageOffline",
         "A storage that it needs is not available on the target at this moment.",
+        "The target's own list of storages calls it not active.",
         "Look at the storage on the target: `pvesm status`.",
     )
     STORAGE_CONTENT = (
         "StorageContent",
         "The storage on the target does not take this kind of volume.",
+        "The content types of the storage in the target's own list.",
         "Add `images` (VMs) or `rootdir` (containers) to the storage's content, or use another one.",
     )
     STORAGE_TYPE = (
         "StorageType",
         "PVE can't copy volumes from this type of storage.",
+        "The type of the source's storage, for disks that would be copied.",
         "Move the disk to another storage first.",
     )
     NO_SPACE = (
         "NoSpace",
         "The target's storage has less space than the disks that would be copied.",
+        "The sizes of the disks that would be copied, together, against what the target's storage has free.",
         "Free space, or map the storage with `targetStorage` in a MigrationPolicy.",
     )
     LOCAL_SNAPSHOT = (
         "LocalSnapshot",
         "A disk that would be copied has snapshots, which can't be copied this way.",
+        "PVE's own verdict says that a local disk is part of a snapshot.",
         "Delete the snapshots, or replicate the disk to the target; Drover never deletes a snapshot.",
     )
     LINKED_CLONE = (
         "LinkedClone",
         "A disk is a linked clone: its base stays behind.",
+        "The volume's name begins with that of a base volume.",
         "Make it a full clone, or move its base to shared storage.",
     )
     NETWORK_MISSING = (
         "NetworkMissing",
         "The target lacks a bridge or VNet that a network device is plugged into.",
+        "The bridges and VNets of both nodes against every network device of the guest.",
         "Create the bridge on the target, or apply the SDN configuration there.",
     )
     CPU_INCOMPATIBLE = (
         "CpuIncompatible",
         "The target's processor lacks what the guest was started with.",
+        "The CPU type that runs against the target's processor: vendor, family, model and flags.",
         "Choose a CPU type that every node supports, such as `x86-64-v2-AES`, and start the guest anew.",
     )
     TOO_FEW_CPUS = (
         "TooFewCpus",
         "It has more vCPUs than the target has threads, which PVE refuses to start.",
+        "Sockets times cores of the guest's config against the target's threads.",
         "Give it fewer vCPUs or move it to a larger node.",
     )
     CPU_OVERCOMMITTED = (
         "CpuOvercommitted",
         "The target would have more vCPUs than `capacity.cpuOvercommitRatio` allows.",
+        "The vCPUs of all that runs on the target, and the guest's, against its threads.",
         "Move it to another node.",
     )
     MACHINE_UNKNOWN = (
         "MachineUnknown",
         "The target's QEMU does not know the machine version that runs.",
+        "The machine that runs (`running-machine`) against the list that the target's QEMU knows.",
         "Upgrade the target; guests move live only from old to new.",
     )
     TARGET_OLDER = (
         "TargetOlder",
         "The target runs older software than the source; PVE supports moves from old to new.",
+        "The PVE versions of both nodes.",
         "Upgrade the target first.",
     )
     PINNED_TO_HARDWARE = (
         "PinnedToHardware",
         "Its config binds it to the node's processors or memory (affinity, NUMA, hugepages, args).",
+        "`affinity`, `numaN` with host nodes, `hugepages` and `args` of the config that runs, against the target.",
         "Check that the target has the same, or take the setting away.",
     )
     HA_WOULD_UNDO = (
         "HaWouldUndo",
         "A rule of PVE HA, or failback, would take it off the target again at once.",
+        "The guest's HA rules (before PVE 9 its group), `failback`, and which of the preferred nodes are in service.",
         "Change the HA rule, set `failback 0`, or put the node into HA maintenance.",
     )
     HA_MOVES_ALONG = (
         "HaMovesAlong",
         "A positive affinity of PVE HA moves other guests along with it.",
+        "A resource affinity rule of PVE HA that is positive and names the guest and others.",
         "Check that the target has room for all of them.",
     )
     TOO_SLOW = (
         "TooSlow",
         "At the speed that it may use, the move would take longer than its MigrationPolicy allows.",
+        "Memory and disks to send, divided by the narrowest of bandwidth limit, stream and share of the link.",
         "Raise `bandwidthLimitMiBps` or `completionTimeoutSecondsPerGiB`.",
     )
     CHANGE_PENDING = (
         "ChangePending",
         "Its config was changed, but the change waits for a cold start; what runs is what counts.",
+        "`pending` of the guest's config on its node.",
         "Nothing, or shut it down and start it.",
     )
     NOT_CHECKED = (
         "NotChecked",
         "A fact that decides about the move could not be read, so nobody knows.",
+        "A call failed, gave no answer in time, or left out the fact; the message says which.",
         "See the message for what is missing.",
     )
     CONTAINER_NEEDS_RESTART = (
         "ContainerNeedsRestart",
         "A running container can only be moved by a restart, and the policy does not allow it.",
+        "The container runs, and the maintenance that wants the move does not say `containers: Restart`.",
         "Set `containers: Restart` in the NodeMaintenance.",
     )
-    IS_TEMPLATE = "IsTemplate", "It is a template; templates stay unless asked.", "Set `includeTemplates: true`."
+    IS_TEMPLATE = (
+        "IsTemplate",
+        "It is a template; templates stay unless asked.",
+        "`template` in PVE's list of guests.",
+        "Set `includeTemplates: true`.",
+    )
     LIVE_NOT_POSSIBLE = (
         "LiveNotPossible",
         "The policy demands a live migration and this guest can't be migrated live.",
+        "The MigrationPolicy that wins for the guest says `method: Live`, and it is a running container.",
         "Set `method: LiveIfPossible`.",
     )
     OFFLINE_ONLY = (
         "OfflineOnly",
         "The policy moves it only while it is stopped, and Drover does not stop it.",
+        "The MigrationPolicy that wins for the guest says `method: Offline`, and it runs.",
         "Shut it down, or set `method: LiveIfPossible`.",
     )
     UNMANAGED = (
         "Unmanaged",
         "Drover does not manage it and never moves it.",
+        "The guest does not match `managedGuests` of the PveCluster (by default: it has the tag `unmanaged`).",
         "Move it by hand or widen `managedGuests`.",
     )
     HA_MANAGED = (
         "HaManaged",
         "PVE HA manages it; Drover leaves its placement to HA outside a drain.",
+        "The guest is a resource of PVE HA, and the move is no drain.",
         "Use a PVE HA rule.",
     )
-    HA_UNSETTLED = "HaUnsettled", "PVE HA is moving, recovering or fencing it.", "Wait until HA has settled it."
-    SUSPENDED = "Suspended", "The object that wants this is suspended.", "Set `suspend: false`."
+    HA_UNSETTLED = (
+        "HaUnsettled",
+        "PVE HA is moving, recovering or fencing it.",
+        "The HA state of the guest is neither started nor stopped.",
+        "Wait until HA has settled it.",
+    )
+    SUSPENDED = (
+        "Suspended",
+        "The object that wants this is suspended.",
+        "`suspend: true` in the object.",
+        "Set `suspend: false`.",
+    )
     RETRY_LIMIT = (
         "RetryLimit",
         "It failed as often as the policy allows.",
+        "The failures in the state file have reached `retry.limit` of the MigrationPolicy.",
         "Mend the cause, then change the policy or the guest to start anew.",
     )
     GUEST_STUCK = (
         "GuestStuck",
         "An earlier move left a lock or a changed run state behind.",
+        "The last move ended as stuck, and what was found then is still so.",
         "Look at the guest on both nodes; Drover never unlocks.",
     )
     IDENTITY_CHANGED = (
         "IdentityChanged",
         "The VMID belongs to another guest now.",
+        "The birth (`ctime` of `meta`) in the guest's config is another one than remembered.",
         "Nothing: what was remembered is forgotten.",
     )
 
     # Why a call or a move failed
-    GUEST_MOVED = "GuestMoved", "The guest is no longer where the plan saw it."
-    GUEST_GONE = "GuestGone", "The guest no longer exists."
-    STATE_CHANGED = "StateChanged", "It was started, stopped or paused since the plan was made."
+    GUEST_MOVED = (
+        "GuestMoved",
+        "The guest is no longer where the plan saw it.",
+        "The guest's config is looked for on the planned source right before the move.",
+        "",
+    )
+    GUEST_GONE = (
+        "GuestGone",
+        "The guest no longer exists.",
+        "No node of the cluster holds a config of the guest, half a minute long.",
+        "",
+    )
+    STATE_CHANGED = (
+        "StateChanged",
+        "It was started, stopped or paused since the plan was made.",
+        "The run state that was read right before the move is not the planned one.",
+        "",
+    )
     MIGRATION_ABORTED = (
         "MigrationAborted",
         "PVE gave the migration up before anything was sent; the guest is untouched.",
+        "The task failed and its log shows no copying; the guest was then seen on its source as before.",
         "See the error from the task log.",
     )
     MIGRATION_FAILED = (
         "MigrationFailed",
         "The migration broke off; the guest runs on its source.",
+        "The task failed while its log showed copying; the guest was then seen on its source as before.",
         "See the error from the task log.",
     )
     TASK_LOST = (
         "TaskLost",
         "PVE's task ended without a result (killed, or its node restarted).",
+        "The task's status is `unexpected status`, or the task is gone from its node; the guest was then looked at.",
         "Check the guest and its lock.",
     )
     DOWNTIME_EXCEEDED = (
         "DowntimeExceeded",
         "The guest would have stood still longer than its MigrationPolicy allows, so Drover stopped the move.",
+        "The task's log: the expected downtime against `maxDowntimeMilliseconds`.",
         "Move it while it is quieter, give it more bandwidth, or raise `maxDowntimeMilliseconds`.",
     )
     STALLED = (
         "Stalled",
         "What was left to send had not become less for `stallTimeoutSeconds`, so Drover stopped the move.",
+        "The task's log: what is left to send, over time.",
         "Look at the network between both nodes, or move the guest while it is quieter.",
     )
     TIMED_OUT_MOVING = (
         "TimedOutMoving",
         "The move took longer than its MigrationPolicy allows, so Drover stopped it.",
+        "The time since the move began, against `completionTimeoutSecondsPerGiB` times what there is to send.",
         "Give it more bandwidth, or raise `completionTimeoutSecondsPerGiB`.",
     )
     ABORT_NOT_PERMITTED = (
         "AbortNotPermitted",
         "The move should be stopped, but its task belongs to somebody else (under PVE HA to root@pam): it goes on.",
+        "PVE answered 403 to the request to stop the task.",
         "Stop the task by hand, or give the token Sys.Modify on the node.",
     )
-    NOT_SUBMITTED = "NotSubmitted", "The request never reached PVE."
+    NOT_SUBMITTED = (
+        "NotSubmitted",
+        "The request never reached PVE.",
+        "The connection failed before the request was sent, or no task appeared within half a minute after it.",
+        "",
+    )
     ANSWER_LOST = (
         "AnswerLost",
         "The request was sent, but no answer came.",
+        "The connection broke, or time ran out, after the request was sent; it is never sent twice.",
         "Nothing: Drover observes what became of it.",
     )
     LOCK_LEFT_BEHIND = (
         "LockLeftBehind",
         "The task is gone but its lock is still on the guest.",
+        "The guest has the lock `migrate` for ten minutes, and no task of it runs.",
         "Check that no task runs, then `qm unlock`. Drover never does.",
     )
     NOT_RUNNING_AFTERWARDS = (
         "NotRunningAfterwards",
         "The guest arrived, but does not run as before.",
+        "It ran before the move, and its node says half a minute after the move's end that it does not.",
         "Look at its console, then resume or start it.",
     )
-    TARGET_MISMATCH = "TargetMismatch", "It ended up on a node that was not the target."
+    TARGET_MISMATCH = (
+        "TargetMismatch",
+        "It ended up on a node that was not the target.",
+        "After the task the guest's config is on a node that is neither source nor target.",
+        "",
+    )
 
     # Cluster and connection
-    CONNECTED = "Connected", "The API answers."
-    UNREACHABLE = "Unreachable", "No endpoint answers.", "Check the endpoints and the network."
+    CONNECTED = (
+        "Connected",
+        "The API answers.",
+        "The last look at the cluster was answered.",
+        "",
+    )
+    UNREACHABLE = (
+        "Unreachable",
+        "No endpoint answers.",
+        "Every endpoint was tried: refused, no route, or no name.",
+        "Check the endpoints and the network.",
+    )
     NODE_UNREACHABLE = (
         "NodeUnreachable",
         "The API answers, but can't reach one of the nodes.",
+        "PVE's proxy answers 595 to 599 for a call about the node.",
         "Check the node, its network and its pveproxy and pvedaemon services.",
     )
-    TIMED_OUT = "TimedOut", "The API did not answer in time.", "Check the load of the node and its storages."
-    AUTH_FAILED = "AuthFailed", "The API token is not accepted.", "Check token id and secret in the machine's settings."
+    TIMED_OUT = (
+        "TimedOut",
+        "The API did not answer in time.",
+        "No answer in the time that the machine's settings give a call, or PVE's own 596.",
+        "Check the load of the node and its storages.",
+    )
+    AUTH_FAILED = (
+        "AuthFailed",
+        "The API token is not accepted.",
+        "PVE answers 401.",
+        "Check token id and secret in the machine's settings.",
+    )
     TLS_FAILED = (
         "TLSFailed",
         "The server's certificate is not the expected one.",
+        "The handshake fails against the CA file or the fingerprint.",
         "Check `tls.caFile` or `tls.fingerprintSha256`.",
     )
     PERMISSION_MISSING = (
         "PermissionMissing",
         "The token lacks rights, so parts of the cluster stay invisible or unchangeable.",
+        "PVE answers 403, or `/access/permissions` of the token lacks a privilege.",
         "Run the printed `pveum` lines.",
     )
     WRONG_CLUSTER = (
         "WrongCluster",
         "The endpoints lead to another cluster than the one first seen under this name, or to one that has two names.",
+        "The cluster's name in `/cluster/status` is not the one pinned in the state file.",
         "Check the endpoints; to accept another cluster remove the state file.",
     )
     NO_CREDENTIALS = (
         "NoCredentials",
         "The machine's settings define no such credential, or bind it to other endpoints.",
+        "`credentialsRef` is looked up in the machine's settings, and the endpoints are compared.",
         "Define it in the settings file.",
     )
     NO_QUORUM = (
         "NoQuorum",
         "The node that answers is not in the quorate part of the cluster.",
+        "`quorate` in `/cluster/status`.",
         "Bring nodes back until the cluster is quorate.",
     )
-    QUORATE = "Quorate", "The cluster is quorate."
-    STALE = "Stale", "The last complete look at the cluster is too old.", "See the condition Connected."
-    FRESH = "Fresh", "The last look at the cluster is recent."
-    PVE_ERROR = "PveError", "PVE answered with an error that Drover does not know.", "See the message."
-    BAD_REQUEST = "BadRequest", "PVE does not accept a parameter.", "Report this: it is a fault of Drover."
-    NOT_SUPPORTED = "NotSupported", "This PVE version does not have the call."
-    NOT_FOUND = "NotFound", "What was asked for does not exist."
-    BUSY = "Busy", "A lock in PVE is held by somebody else.", "Nothing: Drover tries again."
+    QUORATE = (
+        "Quorate",
+        "The cluster is quorate.",
+        "`quorate` in `/cluster/status`.",
+        "",
+    )
+    STALE = (
+        "Stale",
+        "The last complete look at the cluster is too old.",
+        "The age of the last look by Drover's own clock, or a fact that was needed and could not be read.",
+        "See the condition Connected.",
+    )
+    FRESH = (
+        "Fresh",
+        "The last look at the cluster is recent.",
+        "The age of the last look by Drover's own clock.",
+        "",
+    )
+    PVE_ERROR = (
+        "PveError",
+        "PVE answered with an error that Drover does not know.",
+        "PVE answers 500 with a message that is not in the table of known ones.",
+        "See the message.",
+    )
+    BAD_REQUEST = (
+        "BadRequest",
+        "PVE does not accept a parameter.",
+        "PVE answers 400 and names the parameter.",
+        "Report this: it is a fault of Drover.",
+    )
+    NOT_SUPPORTED = (
+        "NotSupported",
+        "This PVE version does not have the call.",
+        "PVE answers 501, or 400 to a parameter that its schema does not know.",
+        "",
+    )
+    NOT_FOUND = (
+        "NotFound",
+        "What was asked for does not exist.",
+        "PVE answers 404, or that a config or task does not exist.",
+        "",
+    )
+    BUSY = (
+        "Busy",
+        "A lock in PVE is held by somebody else.",
+        "PVE answers that it can't lock a file, or that its lock request timed out.",
+        "Nothing: Drover tries again.",
+    )
 
     # Whether Drover may act
-    ARMED = "Armed", "Drover may start moves."
-    MODE_OBSERVE = "ModeObserve", "`mode: Observe`: Drover only looks.", "Set `mode: Enforce`."
-    MODE_PLAN = "ModePlan", "`mode: Plan`: Drover computes and shows, but starts nothing.", "Set `mode: Enforce`."
+    ARMED = (
+        "Armed",
+        "Drover may start moves.",
+        "None of the reasons below holds.",
+        "",
+    )
+    MODE_OBSERVE = (
+        "ModeObserve",
+        "`mode: Observe`: Drover only looks.",
+        "`mode` of the PveCluster.",
+        "Set `mode: Enforce`.",
+    )
+    MODE_PLAN = (
+        "ModePlan",
+        "`mode: Plan`: Drover computes and shows, but starts nothing.",
+        "`mode` of the PveCluster.",
+        "Set `mode: Enforce`.",
+    )
     HA_FENCING = (
         "HaFencing",
         "PVE HA is fencing a node or recovering its guests; nothing new is started meanwhile.",
+        "The HA manager's status shows a node in `fence`, or a guest that is being fenced or recovered.",
         "Nothing: Drover goes on when HA has settled it.",
     )
-    WITHDRAWN = "Withdrawn", "What asked for the move was taken back before it started."
+    WITHDRAWN = (
+        "Withdrawn",
+        "What asked for the move was taken back before it started.",
+        "The manifests were read again right before the request; a newer revision is there.",
+        "",
+    )
     NO_HOOK = (
         "NoHook",
         "The PveCluster names a hook that the machine's settings do not define.",
+        "The hook's name is looked up in the machine's settings.",
         "Define it under `[hooks]` in the settings file, or take its name out of the PveCluster.",
     )
-    NOT_LEADER = "NotLeader", "Another Drover process holds the state file.", "Stop the other process."
+    NOT_LEADER = (
+        "NotLeader",
+        "Another Drover process holds the state file.",
+        "The lock on the state file is taken.",
+        "Stop the other process.",
+    )
     STORE_FAILED = (
         "StoreFailed",
         "The state file can't be written, so nothing new is started.",
+        "Writing, or forcing to disk, failed.",
         "Free disk space; check the file's owner.",
     )
     PLAN_UNSAFE = (
         "PlanUnsafe",
         "The independent check found a broken promise in the plan; nothing of it is done.",
+        "A second, independent calculation goes over every plan before anything of it is started.",
         "Report this: it is a fault of Drover.",
     )
     BREAKER_OPEN = (
         "BreakerOpen",
         "Moves of several guests failed one after the other, so nothing is started for a while.",
+        "The last attempts in the state file against `safety.circuitBreaker` of the PveCluster.",
         "See the failures in `drover get migrations`; what they have in common is the fault.",
     )
-    PLANNER_OVERRAN = "PlannerOverran", "Planning took too long; the tick's plan was discarded."
+    PLANNER_OVERRAN = (
+        "PlannerOverran",
+        "Planning took too long; the tick's plan was discarded.",
+        "The time of planning by Drover's own clock.",
+        "",
+    )
     TOO_MANY_UNAVAILABLE = (
         "TooManyUnavailable",
         "More nodes than `safety.maxUnavailableNodes` would be out of service.",
+        "Nodes that are offline, in maintenance or cordoned are counted before another one is drained.",
         "End another maintenance first or raise the limit.",
     )
 
     # Specs and maintenance
-    ACCEPTED = "Accepted", "The object is valid and acted upon."
+    ACCEPTED = (
+        "Accepted",
+        "The object is valid and acted upon.",
+        "The object was read and checked without an error.",
+        "",
+    )
     NOT_YET_ACTED_UPON = (
         "NotYetActedUpon",
         "The object uses fields that this version accepts but does not act upon.",
+        "The fields of the object that are set are compared with what this version acts upon.",
         "See the named fields.",
     )
     INVALID = (
         "Invalid",
         "The newest version of the object is invalid; the last good one stays in force.",
+        "Reading or checking the newest version failed; file, line and field are in the message.",
         "Mend the named field.",
     )
     UNKNOWN_NODE = (
         "UnknownNode",
         "No node of the cluster has this name.",
+        "The name is looked up among the nodes of the cluster.",
         "Check `nodeName`; PVE's names are case sensitive.",
     )
-    COMPLIANT = "Compliant", "Every matched guest is where the policy wants it."
-    VIOLATED = "Violated", "Some guests are not where the policy wants them."
-    PROGRESSING = "Progressing", "Guests are on their way."
-    DRAINING = "Draining", "Guests are leaving the node."
-    DRAINED = "Drained", "No guest that has to leave is on the node: it is safe to service."
-    CORDONED = "Cordoned", "The node accepts nothing new."
-    DRAIN_BLOCKED = "DrainBlocked", "Guests that have to leave can't.", "See the blocked guests and their reasons."
-    IN_SERVICE = "InService", "The node is in service."
+    COMPLIANT = (
+        "Compliant",
+        "Every matched guest is where the policy wants it.",
+        "Every matched guest is compared with the policy at every look.",
+        "",
+    )
+    VIOLATED = (
+        "Violated",
+        "Some guests are not where the policy wants them.",
+        "Every matched guest is compared with the policy at every look.",
+        "",
+    )
+    PROGRESSING = (
+        "Progressing",
+        "Guests are on their way.",
+        "Moves for the object are under way or planned.",
+        "",
+    )
+    DRAINING = (
+        "Draining",
+        "Guests are leaving the node.",
+        "Guests that have to leave are still on the node.",
+        "",
+    )
+    DRAINED = (
+        "Drained",
+        "No guest that has to leave is on the node: it is safe to service.",
+        "The node was seen without a guest that has to leave, and nothing is on its way there.",
+        "",
+    )
+    CORDONED = (
+        "Cordoned",
+        "The node accepts nothing new.",
+        "The maintenance says `mode: Cordon`, or the PveNode `unschedulable: true`.",
+        "",
+    )
+    DRAIN_BLOCKED = (
+        "DrainBlocked",
+        "Guests that have to leave can't.",
+        "The plan has a guest on the node that has to leave and is blocked.",
+        "See the blocked guests and their reasons.",
+    )
+    IN_SERVICE = (
+        "InService",
+        "The node is in service.",
+        "No maintenance and no cordon is in force for the node.",
+        "",
+    )
     VANISHED_FILE = (
         "VanishedFile",
         "The PveNode's file is gone; its last maintenance label stays in force.",
+        "The PveNode was in the manifests and is in them no more.",
         "Put the file back, with the label you want.",
     )
-    AS_EXPECTED = "AsExpected", "Nothing to report."
+    AS_EXPECTED = (
+        "AsExpected",
+        "Nothing to report.",
+        "Nothing else was found.",
+        "",
+    )

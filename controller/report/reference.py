@@ -45,19 +45,20 @@ def generate() -> Mapping[str, str]:
 
 
 def reasons() -> str:
-    """Every reason, what it means and what a person can do about it."""
+    """Every reason, what it means, how it is found and what a person can do about it."""
     members = tuple(Why)
     bounds = [members.index(first) for first, _ in _SECTIONS] + [len(members)]
     lines = [
         "# Reasons",
         GENERATED,
         "Every decision of Drover has a reason from this list. The same words stand in conditions, events, plans and the labels of",
-        "metrics. A reason without advice needs none.",
+        "metrics; the sentence beside one names the guest, the node and the number that it is about.",
     ]
     for (_, title), (start, end) in zip(_SECTIONS, pairwise(bounds), strict=True):
         lines += ["", f"## {title}", ""]
         lines += table(
-            ("Reason", "Meaning", "What to do"), ((f"`{w}`", w.meaning, w.remedy) for w in members[start:end])
+            ("Reason", "Meaning", "How it is found", "What to do"),
+            ((f"`{word}`", word.meaning, word.found, word.remedy or "Nothing.") for word in members[start:end]),
         )
     return "\n".join(lines) + "\n"
 

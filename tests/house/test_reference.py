@@ -19,9 +19,11 @@ def test_the_page_on_disk_is_what_the_code_says(page: str) -> None:
 
 
 def test_every_reason_is_explained_once() -> None:
-    rows = [line.split("|")[1:3] for line in PAGES["reasons.md"].splitlines() if line.startswith("| `")]
-    assert [word.strip(" `") for word, _ in rows] == list(Why)
-    assert all(meaning.strip().endswith(".") for _, meaning in rows)
+    rows = [line.strip("| ").split(" | ") for line in PAGES["reasons.md"].splitlines() if line.startswith("| `")]
+    assert [word.strip("`") for word, *_ in rows] == list(Why)
+    for word, *sentences in rows:
+        assert len(sentences) == 3, f"{word}: meaning, how it is found, what to do"
+        assert all(sentence.endswith(".") for sentence in sentences), f"{word} has an empty or unfinished sentence"
 
 
 def test_every_kind_has_its_fields_and_conditions() -> None:
