@@ -11,6 +11,7 @@ from types import MappingProxyType
 from controller.model.ids import GuestIdentity, NodeName, ObjectRef, Upid, Vmid
 from controller.model.plan import Lane, MoveOptions
 from controller.model.reasons import Why
+from controller.model.replication import ReplicationMemory
 
 
 class FlightPhase(StrEnum):
@@ -121,3 +122,4 @@ class Memory:
     backoffs: Mapping[Vmid, Backoff] = field(default_factory=lambda: MappingProxyType({}))
     media: Mapping[Vmid, Ejected] = field(default_factory=lambda: MappingProxyType({}))
     spared: Mapping[NodeName, str] = field(default_factory=lambda: MappingProxyType({}))  # by the breaker; the reason
+    replication: ReplicationMemory = field(default_factory=ReplicationMemory)

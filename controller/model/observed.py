@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from controller.model.facts import Facts
 from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName, Upid, Vmid
+from controller.model.replication import NodeClock, ReplicationState
 
 
 class Power(StrEnum):
@@ -184,8 +185,9 @@ class ReplicationJob:
     source: NodeName | None
     schedule: str
     disabled: bool
-    removing: bool
+    removing: bool  # PVE takes it away as soon as it can
     comment: str
+    rate_mb_s: float | None = None  # decimal megabytes per second; None = no limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +226,8 @@ class Observed:
     storages: tuple[Storage, ...] = ()
     tasks: tuple[Task, ...] = ()
     jobs: tuple[ReplicationJob, ...] = ()
+    states: Mapping[str, ReplicationState] = field(default_factory=lambda: MappingProxyType({}))  # by job id
+    clocks: Mapping[NodeName, NodeClock] = field(default_factory=lambda: MappingProxyType({}))  # of nodes with jobs
     configs: Mapping[Vmid, GuestConfig] = field(default_factory=lambda: MappingProxyType({}))
     skipped_rows: int = 0  # rows of PVE's lists that made no sense and were left out
     partial: bool = False  # the token lacks rights, so rows may be missing

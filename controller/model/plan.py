@@ -11,6 +11,7 @@ from enum import IntEnum, StrEnum
 
 from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName, ObjectRef, Vmid
 from controller.model.reasons import Why
+from controller.model.replication import JobAction
 
 
 class Lane(IntEnum):
@@ -132,6 +133,7 @@ class Plan:
     drains: tuple[Drain, ...] = ()
     violations: tuple[Violation, ...] = ()
     matched: Mapping[ObjectRef, tuple[Vmid, ...]] = field(default_factory=dict)  # guests that each policy selects
+    jobs: tuple[JobAction, ...] = ()  # what is asked of replication jobs, in this order
     forget_origins: tuple[Vmid, ...] = ()  # origins that no longer mean anything: moved by hand, another guest, Stay
     unsafe: tuple[str, ...] = ()  # the independent check's findings; non-empty: nothing of this plan is done
     generations: Mapping[ObjectRef, int] = field(default_factory=dict)

@@ -257,6 +257,7 @@ def _replication_row(row: Row) -> ReplicationJob | None:
         disabled=flag(row.get("disable")),
         removing=bool(row.get("remove_job")),
         comment=text(row.get("comment")),
+        rate_mb_s=real(row.get("rate")),
     )
 
 

@@ -15,7 +15,7 @@ from controller.model.errors import Busy, Rejected, Retry
 from controller.model.ids import ClusterName
 from controller.model.reasons import Why
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised with every change of the tables; a file with a higher one was written by a newer Drover and is left alone."""
 
 _APPLICATION_ID = 0x44727672  # "Drvr": tells our file from any other SQLite file
@@ -35,9 +35,14 @@ CREATE TABLE events (
   UNIQUE (type, reason, kind, name, alike)
 );
 CREATE TABLE conditions (kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
-CREATE TABLE media (vmid INTEGER PRIMARY KEY, body TEXT NOT NULL)
+CREATE TABLE media (vmid INTEGER PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE replication (section TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (section, key)) WITHOUT ROWID
 """
-_CHANGES = {2: "CREATE TABLE media (vmid INTEGER PRIMARY KEY, body TEXT NOT NULL)"}
+_CHANGES = {
+    2: "CREATE TABLE media (vmid INTEGER PRIMARY KEY, body TEXT NOT NULL)",
+    3: "CREATE TABLE replication (section TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL,"
+    " PRIMARY KEY (section, key)) WITHOUT ROWID",
+}
 """What brings a file to this version from the one before."""
 
 
@@ -138,8 +143,18 @@ def _is_ours(database: sqlite3.Connection, path: Path) -> bool:
 
 def media(database: sqlite3.Connection) -> Iterator[str]:
     """What is remembered of ejected media. Nothing in a file that only an older version has written to, and that is just read."""
-    if database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'media'").fetchone():
+    if _has(database, "media"):
         yield from (body for (body,) in database.execute("SELECT body FROM media ORDER BY vmid"))
+
+
+def replication(database: sqlite3.Connection, section: str) -> Iterator[tuple[str, str]]:
+    """Key and body of what is remembered about replication under `section`; nothing in an older file that is just read."""
+    if _has(database, "replication"):
+        yield from database.execute("SELECT key, body FROM replication WHERE section = ? ORDER BY key", (section,))
+
+
+def _has(database: sqlite3.Connection, table: str) -> bool:
+    return database.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchone() is not None
 
 
 def _update(database: sqlite3.Connection) -> None:

@@ -17,10 +17,11 @@ from pydantic import TypeAdapter, ValidationError
 from controller.model.condition import Condition
 from controller.model.errors import Busy, DroverError, Rejected
 from controller.model.event import Event
-from controller.model.ids import ClusterName, ObjectRef, Upid, Vmid
+from controller.model.ids import ClusterName, NodeName, ObjectRef, Upid, Vmid
 from controller.model.memory import Abort, Backoff, Ejected, Flight, FlightPhase, Memory, Origin
 from controller.model.outcome import Outcome
 from controller.model.reasons import Why
+from controller.model.replication import RefusedJob, ReplicationMemory, TemporaryJob
 from controller.report import history, statefile
 
 _T = TypeVar("_T")
@@ -28,6 +29,8 @@ _FLIGHT = TypeAdapter(Flight)
 _ORIGIN = TypeAdapter(Origin)
 _BACKOFF = TypeAdapter(Backoff)
 _EJECTED = TypeAdapter(Ejected)
+_TEMPORARY = TypeAdapter(TemporaryJob)
+_REFUSED = TypeAdapter(RefusedJob)
 _CONDITIONS = TypeAdapter(dict[str, Condition])
 
 
@@ -151,6 +154,37 @@ class Store:
         """Forget what was in the drives of these guests."""
         self._forget("forget_media", "media", [vmid for vmid in vmids if vmid in self._memory.media])
 
+    # Replication jobs
+
+    def remember_job(self, job: TemporaryJob) -> None:
+        """Write that a job is about to be made for one move alone."""
+        self._remember("remember_job", lambda db: _keep(db, "temporary", {job.job_id: _text(_TEMPORARY, job)}))
+
+    def forget_jobs(self, job_ids: Iterable[str]) -> None:
+        """Forget jobs that were made for one move, once they are gone."""
+        self._drop("forget_jobs", "temporary", self._memory.replication.temporary, job_ids)
+
+    def refuse_job(self, refused: RefusedJob) -> None:
+        """Remember that PVE refused a change of a job, and until when it is not asked for again."""
+        self._remember("refuse_job", lambda db: _keep(db, "refused", {refused.job_id: _text(_REFUSED, refused)}))
+
+    def forget_refused(self, job_ids: Iterable[str]) -> None:
+        """Let these jobs be changed again."""
+        self._drop("forget_refused", "refused", self._memory.replication.refused, job_ids)
+
+    def note_replication(self, policies: Mapping[str, str], gone_since: Mapping[NodeName, float]) -> None:
+        """Remember exactly these policies with their deletionPolicy, and since when these targets are gone."""
+        now = self._memory.replication
+        if (dict(policies), dict(gone_since)) == (dict(now.policies), dict(now.gone_since)):
+            return
+
+        def work(database: sqlite3.Connection) -> None:
+            database.execute("DELETE FROM replication WHERE section IN ('policy', 'gone')")
+            _keep(database, "policy", policies)
+            _keep(database, "gone", {node: repr(since) for node, since in gone_since.items()})
+
+        self._remember("note_replication", work)
+
     def attempts(self, limit: int, vmid: Vmid | None = None) -> tuple[Outcome, ...]:
         """How moves ended, the newest first; of one guest with `vmid`. 5 are kept per guest, 500 in all."""
         return self._read("reading attempts", lambda db: history.attempts(db, limit, vmid))
@@ -271,6 +305,7 @@ class Store:
             origins={origin.identity.vmid: origin for origin in origins},
             backoffs={backoff.identity.vmid: backoff for backoff in backoffs},
             media={ejected.identity.vmid: ejected for ejected in media},
+            replication=_replication(database),
         )
 
     def _change(self, name: str, flight_id: int, change: Callable[[Flight], Flight]) -> None:
@@ -291,6 +326,12 @@ class Store:
                 _put(database, table, vmid, None)
 
         self._remember(name, work)
+
+    def _drop(self, name: str, section: str, known: Iterable[str], keys: Iterable[str]) -> None:
+        rows = [(section, key) for key in {*known} & {*keys}]
+        if rows:
+            statement = "DELETE FROM replication WHERE section = ? AND key = ?"
+            self._remember(name, lambda db: db.executemany(statement, rows))
 
     def _meta(self, key: str) -> str | None:
         def work(database: sqlite3.Connection) -> str | None:
@@ -346,3 +387,20 @@ def _set_meta(database: sqlite3.Connection, key: str, value: str) -> None:
 
 def _flips(conditions: Mapping[str, Condition]) -> object:
     return {name: replace(condition, message="") for name, condition in conditions.items()}
+
+
+def _keep(database: sqlite3.Connection, section: str, bodies: Mapping[str, str]) -> None:
+    rows = [(section, key, body) for key, body in bodies.items()]
+    database.executemany("INSERT OR REPLACE INTO replication VALUES (?, ?, ?)", rows)
+
+
+def _replication(database: sqlite3.Connection) -> ReplicationMemory:
+    temporary, refused, policies, gone = (
+        dict(statefile.replication(database, section)) for section in ("temporary", "refused", "policy", "gone")
+    )
+    return ReplicationMemory(
+        temporary={key: _TEMPORARY.validate_json(body) for key, body in temporary.items()},
+        refused={key: _REFUSED.validate_json(body) for key, body in refused.items()},
+        policies=policies,
+        gone_since={NodeName(node): float(since) for node, since in gone.items()},
+    )

@@ -28,6 +28,7 @@ from controller.model.memory import Backoff, Ejected, Flight, FlightPhase, Memor
 from controller.model.outcome import Outcome, Progress, Result
 from controller.model.plan import Lane, MoveOptions
 from controller.model.reasons import Why
+from controller.model.replication import JobVerb, RefusedJob, ReplicationMemory, TemporaryJob
 from controller.report.store import Store, read_memory, stored_sources
 
 LAB = ClusterName("lab")
@@ -460,10 +461,12 @@ def test_a_file_of_the_first_version_is_brought_up_to_date_and_read_before_that(
         store.begin_flight(flight(), origin=origin())
     with contextlib.closing(sqlite3.connect(tmp_path / "lab.sqlite3")) as database:
         database.execute("DROP TABLE media")
+        database.execute("DROP TABLE replication")
         database.execute("PRAGMA user_version = 1")
     with contextlib.closing(Store.read_only(tmp_path, LAB)) as reading:
         assert list(reading.memory().flights) == [101]
         assert reading.memory().media == {}
+        assert reading.memory().replication == ReplicationMemory()
     with contextlib.closing(Store.open(tmp_path, LAB)) as store:
         assert list(store.memory().flights) == [101]
         store.remember_media(Ejected(flight().identity, NodeName("pve1"), {"ide2": "local:iso/a.iso"}, "", 1.0))
@@ -471,6 +474,26 @@ def test_a_file_of_the_first_version_is_brought_up_to_date_and_read_before_that(
         assert store.memory().media[Vmid(101)].drives == {"ide2": "local:iso/a.iso"}
         store.forget_media([Vmid(101)])
         assert store.memory().media == {}
+
+
+def test_what_replication_needs_is_remembered_until_it_is_forgotten(tmp_path: Path) -> None:
+    cause = ObjectRef("NodeMaintenance", "m")
+    job = TemporaryJob("101-0", flight().identity, NodeName("pve1"), NodeName("pve2"), cause, 1.0)
+    no = RefusedJob("101-1", flight().identity, JobVerb.CREATE, NodeName("pve3"), Why.NO_QUORUM, "no quorum", 2, 60.0)
+    with contextlib.closing(Store.open(tmp_path, LAB)) as store:
+        store.remember_job(job)
+        store.refuse_job(no)
+        store.note_replication({"office": "RemoveJob"}, {NodeName("pve3"): 12.5})
+    with contextlib.closing(Store.open(tmp_path, LAB)) as store:
+        assert store.memory().replication == ReplicationMemory(
+            {"101-0": job}, {"101-1": no}, {"office": "RemoveJob"}, {NodeName("pve3"): 12.5}
+        )
+        store.forget_jobs(["101-0", "101-9"])
+        store.forget_refused(["101-1"])
+        store.note_replication({}, {})
+        assert store.memory().replication == ReplicationMemory()
+    with contextlib.closing(Store.read_only(tmp_path, LAB)) as reading:
+        assert reading.memory().replication == ReplicationMemory()
 
 
 def test_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:

@@ -1,0 +1,148 @@
+"""Replication jobs: what is asked of them, how they stand, what is remembered about them, and whose they are.
+
+`decide.replication` makes `JobAction`s, `act.jobs` carries them out; `observe` fills in how jobs stand, `report` shows it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from controller.model.ids import GuestIdentity, NodeName, ObjectRef, Vmid
+from controller.model.reasons import Why
+
+DEFAULT_SCHEDULE = "*/15"
+"""When PVE runs a job that has no schedule of its own (pve-guest-common: PVE/ReplicationConfig.pm)."""
+
+_OWNED = re.compile(r"managed by drover: (\S+)")
+_FOR_A_MOVE = "managed by drover for a move"
+
+
+class JobVerb(StrEnum):
+    """What is done to a job."""
+
+    CREATE = "Create"
+    UPDATE = "Update"  # schedule, rate, comment: everything but source and target, which PVE never changes
+    DISABLE = "Disable"
+    ENABLE = "Enable"
+    REMOVE = "Remove"
+    SYNC_NOW = "SyncNow"
+
+
+@dataclass(frozen=True, slots=True)
+class JobAction:
+    """One thing that is asked of one job, as the whole of what the job shall be.
+
+    keep_data: the replica on the target stays. force: the entry goes at once and nothing is cleaned up; for targets that are
+    gone, whose removal PVE would try for ever (pve-manager: PVE/API2/ReplicationConfig.pm).
+    """
+
+    verb: JobVerb
+    job_id: str  # 101-0
+    vmid: Vmid
+    identity: GuestIdentity
+    source: NodeName
+    target: NodeName
+    schedule: str
+    rate_mb_s: float | None  # decimal megabytes per second; None = no limit
+    comment: str
+    keep_data: bool
+    force: bool
+    why: Why
+    cause: ObjectRef
+    message: str  # a sentence for people
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicationState:
+    """How a job stands, as the node of its guest said at `at` (epoch seconds, our clock). Times are epochs of that node's clock."""
+
+    job_id: str
+    vmid: Vmid
+    node: NodeName  # whose word this is: where the guest was
+    target: NodeName
+    at: float
+    last_sync: int = 0  # when the last run that succeeded began; 0 = never
+    last_try: int = 0  # when the last run began; 0 = never, or it was asked to run at once
+    next_sync: int = 0  # when it is due; a small number = now, 0 = not at all while its target is away
+    duration_s: float | None = None  # of the last run
+    fail_count: int = 0
+    error: str = ""  # of the last run, until one succeeds
+    why: Why | None = None  # what the error means, where its words are known
+    pid: int | None = None  # while it runs
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way: one has ended when this is over, not when `last_sync` changes."""
+        return self.pid is not None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeClock:
+    """How far a node's clock is ahead of ours (seconds, behind when negative), and the zone its schedules are read in."""
+
+    ahead_seconds: float
+    zone: str  # an IANA name; "" = not told
+
+
+@dataclass(frozen=True, slots=True)
+class TemporaryJob:
+    """A job that was made for one move alone; it goes when that move is over, or no longer wanted."""
+
+    job_id: str
+    identity: GuestIdentity
+    source: NodeName  # of the move
+    target: NodeName
+    cause: ObjectRef
+    at: float  # epoch seconds, our clock
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedJob:
+    """A change of a job that PVE refused; it is not asked for again before `until` (epoch seconds, our clock)."""
+
+    job_id: str
+    identity: GuestIdentity
+    verb: JobVerb
+    target: NodeName
+    why: Why
+    message: str
+    failures: int
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicationMemory:
+    """What is remembered about replication. Policies by name: the deletionPolicy that was in force when they were last seen."""
+
+    temporary: Mapping[str, TemporaryJob] = field(default_factory=lambda: MappingProxyType({}))  # by job id
+    refused: Mapping[str, RefusedJob] = field(default_factory=lambda: MappingProxyType({}))  # by job id
+    policies: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    gone_since: Mapping[NodeName, float] = field(default_factory=lambda: MappingProxyType({}))  # targets; our clock
+
+
+def comment_of(policy: str, before: str = "") -> str:
+    """The comment by which Drover knows its own jobs; `before` is what an administrator had written there."""
+    return f"managed by drover: {policy}" + (f" (before: {before})" if before else "")
+
+
+def owner_of(comment: str) -> str | None:
+    """The ReplicationPolicy that a job belongs to; None for a job that nobody may touch."""
+    found = _OWNED.match(comment)
+    return found[1] if found else None
+
+
+def comment_for_move(target: NodeName) -> str:
+    """The comment of a job that is made for one move to `target`."""
+    return f"{_FOR_A_MOVE} to {target}"
+
+
+def is_for_move(comment: str) -> bool:
+    """Whether a job was made for one move alone, also when nothing is remembered of it."""
+    return comment.startswith(_FOR_A_MOVE)
+
+
+def free_job_id(vmid: Vmid, taken: frozenset[str]) -> str:
+    """A job id of the guest that is not among `taken`, such as `101-0`."""
+    return next(name for number in range(len(taken) + 1) if (name := f"{vmid}-{number}") not in taken)
