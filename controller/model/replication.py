@@ -3,7 +3,6 @@
 `decide.replication` makes `JobAction`s, `act.jobs` carries them out; `observe` fills in how jobs stand, `report` shows it.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,7 +14,7 @@ from controller.model.reasons import Why
 DEFAULT_SCHEDULE = "*/15"
 """When PVE runs a job that has no schedule of its own (pve-guest-common: PVE/ReplicationConfig.pm)."""
 
-_OWNED = re.compile(r"managed by drover: (\S+)")
+_OWNED = "managed by drover: "
 _FOR_A_MOVE = "managed by drover for a move"
 
 
@@ -124,13 +123,12 @@ class ReplicationMemory:
 
 def comment_of(policy: str, before: str = "") -> str:
     """The comment by which Drover knows its own jobs; `before` is what an administrator had written there."""
-    return f"managed by drover: {policy}" + (f" (before: {before})" if before else "")
+    return f"{_OWNED}{policy}" + (f" (before: {before})" if before else "")
 
 
 def owner_of(comment: str) -> str | None:
     """The ReplicationPolicy that a job belongs to; None for a job that nobody may touch."""
-    found = _OWNED.match(comment)
-    return found[1] if found else None
+    return comment.removeprefix(_OWNED).split(" ")[0] or None if comment.startswith(_OWNED) else None
 
 
 def comment_for_move(target: NodeName) -> str:
