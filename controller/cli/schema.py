@@ -2,13 +2,15 @@
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from controller.cli.table import emit
 from controller.decide.preflight import CHECKS
+from controller.model.reasons import Why
 from controller.report import reference
 from controller.report.objects import kind_of
 from controller.report.units import count_of
@@ -41,27 +43,32 @@ def pages() -> Mapping[str, str]:
     """What is generated below docs/, by name: the reference pages, the checks before a move, and two about the simulator."""
     cluster_file = json.dumps(ClusterFile.model_json_schema(), indent=2, ensure_ascii=False)
     return {
-        **reference.generate(),
+        **reference.generate(_by_reason()),
         "preflight.md": _checks(),
         "cluster-file.json": f"{cluster_file}\n",
         "faults.md": _faults(),
     }
 
 
-def _checks() -> str:
-    rows = []
+def _by_reason() -> Mapping[Why, Sequence[str]]:
+    found: dict[Why, list[str]] = defaultdict(list)
     for check in CHECKS:
-        topic = inspect.getmodule(check).__name__.rpartition(".")[2]  # type: ignore[union-attr]  # it was imported from one
-        rows.append((check.__name__.replace("_", " "), topic, " ".join((inspect.getdoc(check) or "").split())))
+        for why in check.tells:
+            found[why].append(check.name)
+    return found
+
+
+def _checks() -> str:
+    rows = [(check.name, check.topic, check.how, ", ".join(f"`{why}`" for why in check.tells)) for check in CHECKS]
     lines = [
         "# Checks before a move",
         reference.GENERATED,
         "Right before every move, and for `drover preflight`, Drover reads the guest, both nodes and what else this guest makes",
         "necessary, and looks at all of it at once. A check says `ok`, `warn` (worth knowing; the move may start) or `fail`,",
-        "with a word from [the list of reasons](reasons.md) and what to do. A fact that could not be read is told as `NotChecked`,",
-        "one that this version of PVE does not have as `NotSupported`; nothing is guessed.",
+        "with a word from [the list of reasons](reasons.md), which says what to do. A fact that could not be read is told as",
+        "`NotChecked`, one that this version of PVE does not have as `NotSupported`; nothing is guessed.",
         "",
-        *reference.table(("Check", "Topic", "How it is found, and where PVE itself decides it"), rows),
+        *reference.table(("Check", "Topic", "How it is found, and where PVE itself decides it", "Reasons"), rows),
     ]
     return "\n".join(lines) + "\n"
 

@@ -131,6 +131,12 @@ class Why(StrEnum):
         "PVE's list of nodes, and the cluster's membership, call the node offline or do not name it.",
         "Bring the node back, or let PVE HA recover the guest.",
     )
+    ALREADY_THERE = (
+        "AlreadyThere",
+        "It is on that node already.",
+        "Source and target of the move have the same name.",
+        "Name another node.",
+    )
     TARGET_OFFLINE = (
         "TargetOffline",
         "The target node is offline or its state is unknown.",

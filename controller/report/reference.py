@@ -3,7 +3,7 @@
 Called by `drover schema --write`, and by the test that holds the pages fresh.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from prometheus_client import Metric
@@ -39,12 +39,12 @@ _SECTIONS = (
 """The first reason of each part of the list, which is sorted by what they are reasons for."""
 
 
-def generate() -> Mapping[str, str]:
-    """The text of every page by its name below docs/."""
-    return {"reasons.md": reasons(), "resources.md": resources(), "metrics.md": metrics()}
+def generate(checks: Mapping[Why, Sequence[str]]) -> Mapping[str, str]:
+    """The text of every page by its name below docs/. checks: the names of those that give a reason."""
+    return {"reasons.md": reasons(checks), "resources.md": resources(), "metrics.md": metrics()}
 
 
-def reasons() -> str:
+def reasons(checks: Mapping[Why, Sequence[str]]) -> str:
     """Every reason, what it means, how it is found and what a person can do about it."""
     members = tuple(Why)
     bounds = [members.index(first) for first, _ in _SECTIONS] + [len(members)]
@@ -58,9 +58,18 @@ def reasons() -> str:
         lines += ["", f"## {title}", ""]
         lines += table(
             ("Reason", "Meaning", "How it is found", "What to do"),
-            ((f"`{word}`", word.meaning, word.found, word.remedy or "Nothing.") for word in members[start:end]),
+            (
+                (f"`{word}`", word.meaning, _found(word, checks.get(word, ())), word.remedy or "Nothing.")
+                for word in members[start:end]
+            ),
         )
     return "\n".join(lines) + "\n"
+
+
+def _found(word: Why, checks: Sequence[str]) -> str:
+    if not checks:
+        return word.found
+    return f"{word.found} [{'Checks' if len(checks) > 1 else 'Check'}](preflight.md): {', '.join(checks)}."
 
 
 def resources() -> str:

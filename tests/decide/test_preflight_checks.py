@@ -404,8 +404,8 @@ def test_a_move_that_takes_too_long_is_told(stream: int, limit: int, slow: bool)
 
 
 def test_every_check_is_a_sentence_with_its_source() -> None:
-    assert len({check.__name__ for check in CHECKS}) == len(CHECKS)
-    assert all(check.__doc__ and check.__doc__.strip().endswith((".", "?")) for check in CHECKS)
+    assert len({check.name for check in CHECKS}) == len(CHECKS)
+    assert all(check.how.endswith((".", "?")) and check.tells for check in CHECKS)
 
 
 def test_every_objection_says_what_to_do() -> None:

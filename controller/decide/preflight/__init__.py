@@ -26,7 +26,6 @@ from controller.model.ids import GuestKind
 from controller.model.memory import Memory
 from controller.model.observed import Fresh, Observed
 from controller.model.plan import Move
-from controller.model.reasons import Why
 from controller.specs import Specs
 
 __all__ = ["CHECKS", "Check", "Finding", "Level", "Look", "ejections", "findings", "objections", "refine"]
@@ -75,9 +74,7 @@ CHECKS: Sequence[Check] = (
 def findings(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Memory) -> tuple[Finding, ...]:
     """What every check says, all at once; a check that finds nothing wrong says so under its own name."""
     look = Look(move, fresh, specs, seen, memory)
-    return tuple(
-        replace(finding, check=_name(check)) for check in CHECKS for finding in (check(look) or (_well(check),))
-    )
+    return tuple(finding for check in CHECKS for finding in check(look))
 
 
 def objections(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Memory) -> tuple[view.Finding, ...]:
@@ -104,11 +101,3 @@ def refine(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Memor
         target_storage=disks.storage_map(look),
     )
     return replace(move, options=options)
-
-
-def _well(check: Check) -> Finding:
-    return Finding(Level.OK, Why.AS_EXPECTED, _name(check))
-
-
-def _name(check: Check) -> str:
-    return check.__name__.replace("_", " ")

@@ -6,18 +6,20 @@ from types import MappingProxyType
 
 from controller.decide import capacity
 from controller.decide.explain import size
-from controller.decide.preflight.finding import Finding, Look, fail, wait, warn
+from controller.decide.preflight.finding import Finding, Look, check, fail, wait, warn
 from controller.decide.scene import foreign_moves, shut
 from controller.model.ids import NodeName, Vmid
 from controller.model.observed import Guest, HaNodeState, Node, NodeState
 from controller.model.reasons import Why
 
 
+@check(Why.NO_QUORUM)
 def cluster_is_quorate(look: Look) -> tuple[Finding, ...]:
     """Without quorum PVE refuses every migration (qemu-server: PVE/API2/Qemu.pm, check_cfs_quorum)."""
     return () if look.fresh.quorate else wait(Why.NO_QUORUM, "the cluster has no quorum")
 
 
+@check(Why.NODE_OFFLINE, Why.HA_FENCING)
 def source_is_online(look: Look) -> tuple[Finding, ...]:
     """A node that is gone, or that HA is about to fence, sends nothing."""
     node = look.fresh.source
@@ -28,6 +30,7 @@ def source_is_online(look: Look) -> tuple[Finding, ...]:
     return ()
 
 
+@check(Why.TARGET_OFFLINE)
 def target_is_online(look: Look) -> tuple[Finding, ...]:
     """PVE itself accepts an offline target and fails minutes later."""
     node = look.fresh.target
@@ -36,6 +39,7 @@ def target_is_online(look: Look) -> tuple[Finding, ...]:
     return fail(Why.TARGET_OFFLINE, f"{look.move.target} is not online")
 
 
+@check(Why.TARGET_IN_MAINTENANCE)
 def target_takes_guests(look: Look) -> tuple[Finding, ...]:
     """Neither in maintenance (ours or PVE HA's), nor cordoned, nor being fenced."""
     target = look.fresh.target
@@ -46,6 +50,7 @@ def target_takes_guests(look: Look) -> tuple[Finding, ...]:
     return fail(Why.TARGET_IN_MAINTENANCE, f"{target.name} {reason}") if reason else ()
 
 
+@check(Why.WAITING_FOR_ROOM, Why.SIZE_UNKNOWN)
 def memory_fits(look: Look) -> tuple[Finding, ...]:
     """The ledger again, with the target's size and the guest's as read just now, and with all that has been started since."""
     target, needed = look.fresh.target, look.size
@@ -75,6 +80,7 @@ def _tight(target: Node, needed: int) -> tuple[Finding, ...]:
     return warn(Why.WAITING_FOR_ROOM, f"{target.name} has only {size(max(0, left))} that nobody uses at this moment")
 
 
+@check(Why.TOO_FEW_CPUS)
 def vcpus_fit(look: Look) -> tuple[Finding, ...]:
     """PVE starts no VM with more vCPUs than its node has threads (qemu-server: PVE/QemuServer.pm, config_to_command)."""
     setup, target = look.facts.setup, look.fresh.target
@@ -86,6 +92,7 @@ def vcpus_fit(look: Look) -> tuple[Finding, ...]:
     return fail(Why.TOO_FEW_CPUS, text) if look.live else warn(Why.TOO_FEW_CPUS, f"{text}: it could not be started")
 
 
+@check(Why.CPU_OVERCOMMITTED)
 def cpus_are_not_overcommitted(look: Look) -> tuple[Finding, ...]:
     """All running vCPUs of the target together, by the configs where they are known; only told, planning does not count them."""
     target, guest = look.fresh.target, look.guest
@@ -124,7 +131,8 @@ def _needs(look: Look) -> Mapping[Vmid, int | None]:
     return capacity.needs(look.cluster, look.seen, look.memory)
 
 
+@check(Why.ALREADY_THERE)
 def target_is_another_node(look: Look) -> tuple[Finding, ...]:
     """PVE answers 400 to a move to the node itself."""
     here: NodeName = look.move.source
-    return fail(Why.STALE, f"{look.named} is on {here} already") if look.move.target == here else ()
+    return fail(Why.ALREADY_THERE, f"{look.named} is on {here} already") if look.move.target == here else ()

@@ -6,7 +6,7 @@ the guest silently loses features and may crash (qemu-server: PVE/QemuServer/CPU
 
 from typing import Final
 
-from controller.decide.preflight.finding import Finding, Look, fail, unchecked, warn
+from controller.decide.preflight.finding import Finding, Look, check, fail, unchecked, warn
 from controller.model.facts import Topic
 from controller.model.observed import Cpu
 from controller.model.reasons import Why
@@ -34,6 +34,7 @@ def normal(flag: str) -> str:
     return _ALIASES.get(name, name)
 
 
+@check(Why.CPU_INCOMPATIBLE, Why.NOT_CHECKED)
 def processor_can_run_it(look: Look) -> tuple[Finding, ...]:
     """Flags of the config that runs: a change that waits for a cold start does not count (qemu-server: PVE/API2/Qemu.pm)."""
     setup = look.facts.setup

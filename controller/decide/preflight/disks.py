@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from controller.decide.explain import size
-from controller.decide.preflight.finding import Finding, Look, fail, unchecked, warn
+from controller.decide.preflight.finding import Finding, Look, check, fail, unchecked, warn
 from controller.model.facts import Topic
 from controller.model.ids import GuestKind
 from controller.model.observed import LocalDisk, NodeState, Storage
@@ -52,6 +52,7 @@ def mapped_storages(look: Look) -> Mapping[str, str]:
     return {here: there for here, there in pairs.items() if there != here}
 
 
+@check(Why.LOCAL_DISK)
 def local_disks_may_move(look: Look) -> tuple[Finding, ...]:
     """More than memory would have to move, unless only the difference to a replica is missing."""
     return tuple(_local_disk_troubles(look))
@@ -86,6 +87,7 @@ def _copying(look: Look) -> bool:
     )
 
 
+@check(Why.LINKED_CLONE, Why.STORAGE_TYPE, Why.LOCAL_SNAPSHOT)
 def copied_disks_can_be_copied(look: Look) -> tuple[Finding, ...]:
     """What PVE finds out only in the task, when it looks at the volumes (qemu-server: PVE/QemuMigrate.pm, scan_local_volumes)."""
     return tuple(_copy_troubles(look))
@@ -114,6 +116,7 @@ def _snapshots_travel(look: Look, disk: LocalDisk, storage: Storage | None) -> b
     return storage is None or storage.type in _KEEPS_SNAPSHOTS or disk.volume.endswith(".qcow2")
 
 
+@check(Why.STORAGE_MISSING, Why.STORAGE_OFFLINE, Why.STORAGE_CONTENT, Why.NOT_CHECKED)
 def storages_are_on_the_target(look: Look) -> tuple[Finding, ...]:
     """Enabled, active, and for this kind of volume. PVE does not ask beforehand whether a shared storage is active there.
 
@@ -145,6 +148,7 @@ def _storage_troubles(look: Look) -> Iterator[Finding]:
             )
 
 
+@check(Why.NO_SPACE, Why.NOT_CHECKED)
 def copied_disks_fit(look: Look) -> tuple[Finding, ...]:
     """By their whole size: what is not allocated is skipped only between some types of storage."""
     there = _storages(look, source=False)

@@ -1,8 +1,11 @@
-"""What a check says, and what it may look at. Used by the checks of this package and by whoever shows findings."""
+"""What a check is, what it may look at, and what it says.
 
-from dataclasses import dataclass
+Used by the checks of this package, and by whoever shows findings or documents checks.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol
 
 from controller.decide.capacity import need
 from controller.model.facts import Facts, Topic
@@ -95,14 +98,33 @@ class Look:
         return need(guest, self.cluster.spec.capacity.memory_basis) if guest is not None else None
 
 
-class Check(Protocol):
-    """Looks at one thing and returns what is wrong or worth knowing; nothing when all is well. Its name is a sentence."""
+Judge = Callable[[Look], tuple[Finding, ...]]
 
-    __name__: str
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Looks at one thing and returns what is wrong or worth knowing; nothing when all is well."""
+
+    name: str  # a sentence: "target is online"
+    topic: str
+    how: str  # how it is found, and where PVE itself decides it
+    tells: tuple[Why, ...]  # every reason that it can give; a test holds it complete
+    judge: Judge
 
     def __call__(self, look: Look) -> tuple[Finding, ...]:
-        """See `Check`."""
-        ...
+        """Everything that it has to say, at least that all is well, under its own name."""
+        found = self.judge(look) or (Finding(Level.OK, Why.AS_EXPECTED, self.name),)
+        return tuple(replace(finding, check=self.name) for finding in found)
+
+
+def check(*tells: Why) -> Callable[[Judge], Check]:
+    """Make a check of a function: its name is the sentence, its docstring says how it is found, its module is the topic."""
+
+    def made(judge: Judge) -> Check:
+        name, topic = judge.__name__.replace("_", " "), judge.__module__.rpartition(".")[2]
+        return Check(name, topic, " ".join((judge.__doc__ or "").split()), tells, judge)
+
+    return made
 
 
 DEFAULTS = MigrationPolicySpec.model_validate({"guestSelector": {}})

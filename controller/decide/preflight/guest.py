@@ -1,6 +1,6 @@
 """Checks of the guest itself: is it still there, the same, as it was. Listed in `preflight.CHECKS`."""
 
-from controller.decide.preflight.finding import Finding, Look, fail, unchecked, wait, warn
+from controller.decide.preflight.finding import Finding, Look, check, fail, unchecked, wait, warn
 from controller.decide.selectors import matches
 from controller.model.facts import Topic
 from controller.model.ids import GuestKind
@@ -8,6 +8,7 @@ from controller.model.observed import Power
 from controller.model.reasons import Why
 
 
+@check(Why.GUEST_MOVED)
 def guest_is_on_the_source(look: Look) -> tuple[Finding, ...]:
     """It may have been moved, or removed, since the plan was made."""
     if look.fresh.guest is None:
@@ -17,6 +18,7 @@ def guest_is_on_the_source(look: Look) -> tuple[Finding, ...]:
     return ()
 
 
+@check(Why.IDENTITY_CHANGED)
 def guest_is_the_same(look: Look) -> tuple[Finding, ...]:
     """VMIDs are reused: the config says who it really is."""
     config, guest = look.fresh.config, look.fresh.guest
@@ -26,6 +28,7 @@ def guest_is_the_same(look: Look) -> tuple[Finding, ...]:
     return fail(Why.IDENTITY_CHANGED, f"{look.move.vmid} is another guest now than when the move was planned")
 
 
+@check(Why.UNMANAGED)
 def guest_is_managed(look: Look) -> tuple[Finding, ...]:
     """Tags and pools are how people say hands off."""
     guest = look.guest
@@ -34,6 +37,7 @@ def guest_is_managed(look: Look) -> tuple[Finding, ...]:
     return fail(Why.UNMANAGED, f"{look.named} is no longer managed by Drover")
 
 
+@check(Why.GUEST_LOCKED)
 def guest_is_unlocked(look: Look) -> tuple[Finding, ...]:
     """PVE refuses to migrate a locked guest; a container's lock shows only when the task has begun."""
     guest = look.guest
@@ -42,6 +46,7 @@ def guest_is_unlocked(look: Look) -> tuple[Finding, ...]:
     return wait(Why.GUEST_LOCKED, f"{look.named} is locked ({guest.lock})")
 
 
+@check(Why.STATE_CHANGED)
 def run_state_is_as_planned(look: Look) -> tuple[Finding, ...]:
     """Room was kept for a running guest, or none for a stopped one: what changed has to be planned anew."""
     guest = look.guest
@@ -60,6 +65,7 @@ def run_state_is_as_planned(look: Look) -> tuple[Finding, ...]:
     return ()
 
 
+@check(Why.IS_TEMPLATE)
 def guest_is_no_new_template(look: Look) -> tuple[Finding, ...]:
     """A guest that was made a template since the plan falls under other rules."""
     before = look.seen.guests.get(look.move.vmid)
@@ -68,6 +74,7 @@ def guest_is_no_new_template(look: Look) -> tuple[Finding, ...]:
     return fail(Why.IS_TEMPLATE, f"{look.named} is a template now")
 
 
+@check(Why.CONTAINER_NEEDS_RESTART)
 def container_may_be_restarted(look: Look) -> tuple[Finding, ...]:
     """A running container is stopped, moved and started: only with the consent that the move carries."""
     if look.move.kind is not GuestKind.LXC or not look.running or look.move.options.restart:
@@ -75,6 +82,7 @@ def container_may_be_restarted(look: Look) -> tuple[Finding, ...]:
     return fail(Why.CONTAINER_NEEDS_RESTART, f"{look.named} runs, and nobody allowed to restart it")
 
 
+@check(Why.CHANGE_PENDING, Why.NOT_CHECKED)
 def no_change_is_pending(look: Look) -> tuple[Finding, ...]:
     """A running VM keeps the hardware it was started with, also on the target (qemu-server: PVE/API2/Qemu.pm, vm_pending)."""
     if look.guest is None or not look.live:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from controller.decide.gate import HA_SETTLED
-from controller.decide.preflight.finding import Finding, Look, fail, unchecked, wait, warn
+from controller.decide.preflight.finding import Finding, Look, check, fail, unchecked, wait, warn
 from controller.model.facts import HaFacts, HaRule, Topic
 from controller.model.ids import NodeName
 from controller.model.plan import Lane
@@ -13,6 +13,7 @@ _UNLISTED = -1
 """Priority of a node that a rule which is not strict does not name (pve-ha-manager: PVE/HA/Rules/NodeAffinity.pm)."""
 
 
+@check(Why.HA_MANAGED, Why.HA_UNSETTLED)
 def ha_is_settled(look: Look) -> tuple[Finding, ...]:
     """PVE HA carries out one request for a guest at a time, and its own plans come first."""
     guest = look.guest
@@ -25,6 +26,7 @@ def ha_is_settled(look: Look) -> tuple[Finding, ...]:
     return ()
 
 
+@check(Why.HA_WOULD_UNDO, Why.NOT_CHECKED)
 def ha_would_not_undo_it(look: Look) -> tuple[Finding, ...]:
     """PVE accepts a move against HA's rules, and HA moves the guest back ten seconds later (pve-ha-manager: PVE/HA/Manager.pm)."""
     if look.guest is None or not look.guest.ha_managed:
@@ -56,6 +58,7 @@ def _preferred(look: Look, rule: HaRule) -> list[NodeName]:
     )
 
 
+@check(Why.HA_MOVES_ALONG)
 def ha_moves_nobody_along(look: Look) -> tuple[Finding, ...]:
     """A positive affinity gives the same command to all of its resources (pve-ha-manager: PVE/HA/Manager.pm)."""
     if look.guest is None or not look.guest.ha_managed or look.facts.ha is None:

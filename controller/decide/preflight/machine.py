@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 
-from controller.decide.preflight.finding import Finding, Look, fail, unchecked, warn
+from controller.decide.preflight.finding import Finding, Look, check, fail, unchecked, warn
 from controller.model.facts import Topic
 from controller.model.observed import Node, NodeState
 from controller.model.reasons import Why
 
 
+@check(Why.MACHINE_UNKNOWN, Why.NOT_CHECKED)
 def machine_is_known_to_the_target(look: Look) -> tuple[Finding, ...]:
     """QEMU on the target has to know the version of the machine that runs (qemu-server: PVE/QemuServer/Machine.pm)."""
     target = look.fresh.target
@@ -24,6 +25,7 @@ def machine_is_known_to_the_target(look: Look) -> tuple[Finding, ...]:
     return fail(Why.MACHINE_UNKNOWN, f"{look.named} runs as {look.guest.machine}, which {target.name} does not know")
 
 
+@check(Why.TARGET_OLDER, Why.NOT_CHECKED)
 def software_is_no_older_there(look: Look) -> tuple[Finding, ...]:
     """PVE supports live migration from old to new; the other way it works only as long as QEMU knows all that runs."""
     source, target = look.fresh.source, look.fresh.target
@@ -41,6 +43,7 @@ def _dotted(node: Node) -> str:
     return ".".join(map(str, node.version))
 
 
+@check(Why.PINNED_TO_HARDWARE)
 def not_bound_to_hardware(look: Look) -> tuple[Finding, ...]:
     """Processors, NUMA nodes and hugepages are named as they are on the source (qemu-server: PVE/QemuServer/Memory.pm)."""
     setup, target = look.facts.setup, look.fresh.target

@@ -6,7 +6,7 @@ PVE gives up on an ISO from local storage and on the physical drive, also when t
 
 from collections.abc import Mapping
 
-from controller.decide.preflight.finding import Finding, Level, Look, fail
+from controller.decide.preflight.finding import Finding, Level, Look, check, fail
 from controller.model.reasons import Why
 from controller.specs.migrationpolicy import LocalMedia
 
@@ -21,6 +21,7 @@ def ejections(look: Look) -> Mapping[str, str]:
     return {disk.key: disk.volume for disk in look.fresh.config.disks if disk.cdrom and disk.volume in local}
 
 
+@check(Why.LOCAL_MEDIA, Why.PERMISSION_MISSING)
 def no_local_medium(look: Look) -> tuple[Finding, ...]:
     """What the policy allows to eject is ejected right before the move; what only a snapshot names can't be."""
     local = _local(look)

@@ -1,11 +1,12 @@
 """Checks of what a guest's network devices are plugged into. Listed in `preflight.CHECKS`."""
 
-from controller.decide.preflight.finding import Finding, Look, fail, unchecked, warn
+from controller.decide.preflight.finding import Finding, Look, check, fail, unchecked, warn
 from controller.model.facts import Topic
 from controller.model.observed import NodeState
 from controller.model.reasons import Why
 
 
+@check(Why.NETWORK_MISSING, Why.NOT_CHECKED)
 def networks_are_on_the_target(look: Look) -> tuple[Finding, ...]:
     """PVE finds out only when the guest starts on the target (pve-common: PVE/Network.pm, tap_plug).
 

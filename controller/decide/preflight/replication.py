@@ -1,6 +1,6 @@
 """Checks of a guest's replication jobs. Listed in `preflight.CHECKS`."""
 
-from controller.decide.preflight.finding import Finding, Look, fail, unchecked, wait, warn
+from controller.decide.preflight.finding import Finding, Look, check, fail, unchecked, wait, warn
 from controller.model.facts import Topic
 from controller.model.ids import GuestKind
 from controller.model.reasons import Why
@@ -10,6 +10,7 @@ PATIENCE = 3
 at all while the target is offline (pve-guest-common: PVE/ReplicationState.pm), so these are no reboots."""
 
 
+@check(Why.NOT_A_REPLICATION_TARGET)
 def replication_leads_to_the_target(look: Look) -> tuple[Finding, ...]:
     """PVE refuses to move a running, replicated VM elsewhere (qemu-server: PVE/API2/Qemu.pm); HA forces it and breaks the jobs."""
     jobs = [job for job in look.fresh.jobs if job.vmid == look.move.vmid]
@@ -29,6 +30,7 @@ def replication_leads_to_the_target(look: Look) -> tuple[Finding, ...]:
     return fail(Why.NOT_A_REPLICATION_TARGET, text)
 
 
+@check(Why.REPLICATION_RUNNING, Why.NOT_CHECKED)
 def no_replication_runs(look: Look) -> tuple[Finding, ...]:
     """A job that runs holds the guest's lock, for which a migration waits only 10 s (pve-guest-common: PVE/GuestHelpers.pm)."""
     if not look.fresh.jobs or look.guest is None:
@@ -39,6 +41,7 @@ def no_replication_runs(look: Look) -> tuple[Finding, ...]:
     return wait(Why.REPLICATION_RUNNING, f"replication job {', '.join(running)} runs just now") if running else ()
 
 
+@check(Why.REPLICATION_FAILING)
 def replication_is_well(look: Look) -> tuple[Finding, ...]:
     """The move begins with a run of the job to its target, and fails if that fails (qemu-server: PVE/QemuMigrate.pm)."""
     if look.guest is None:

@@ -1,11 +1,12 @@
 """Checks of what the token may do for this very move. Listed in `preflight.CHECKS`."""
 
 from controller.decide.preflight.disks import storage_map
-from controller.decide.preflight.finding import Finding, Look, fail, unchecked
+from controller.decide.preflight.finding import Finding, Look, check, fail, unchecked
 from controller.model.facts import Topic
 from controller.model.reasons import Why
 
 
+@check(Why.PERMISSION_MISSING, Why.NOT_CHECKED)
 def token_may_move_it(look: Look) -> tuple[Finding, ...]:
     """VM.Migrate on the guest, and VM.Config.Disk when disks go to other storages (qemu-server: PVE/API2/Qemu.pm, migrate_vm)."""
     if look.guest is None:

@@ -2,7 +2,7 @@
 
 from controller.decide.explain import size
 from controller.decide.preflight.disks import copied
-from controller.decide.preflight.finding import Finding, Level, Look, warn
+from controller.decide.preflight.finding import Finding, Level, Look, check, warn
 from controller.model.reasons import Why
 
 _GIB = 1 << 30
@@ -23,6 +23,7 @@ def speed_mib_s(look: Look) -> int | None:
     return min(known, default=None)
 
 
+@check(Why.TOO_SLOW, Why.NOT_CHECKED)
 def duration_is_within_the_policy(look: Look) -> tuple[Finding, ...]:
     """Once over everything that has to be sent; how fast the guest changes its memory PVE does not tell beforehand."""
     allowed = look.policy.completion_timeout_seconds_per_gib

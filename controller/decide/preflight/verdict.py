@@ -1,11 +1,12 @@
 """Checks of what PVE itself says about the move. Listed in `preflight.CHECKS`."""
 
 from controller.decide.preflight.disks import mapped_storages
-from controller.decide.preflight.finding import Finding, Level, Look, fail
+from controller.decide.preflight.finding import Finding, Level, Look, check, fail
 from controller.model.ids import GuestKind
 from controller.model.reasons import Why
 
 
+@check(Why.STALE, Why.NOT_SUPPORTED)
 def pve_has_given_its_verdict(look: Look) -> tuple[Finding, ...]:
     """VMs have the call in every version, containers since 9.0 (pve-container: PVE/API2/LXC.pm)."""
     guest = look.guest
@@ -17,6 +18,7 @@ def pve_has_given_its_verdict(look: Look) -> tuple[Finding, ...]:
     return (Finding(Level.OK, Why.NOT_SUPPORTED, text),)
 
 
+@check(Why.NOT_ALLOWED_BY_PVE)
 def pve_allows_the_target(look: Look) -> tuple[Finding, ...]:
     """A storage or mapped device that the target lacks, or a resource that HA keeps apart from it."""
     verdict = look.fresh.preconditions
@@ -32,6 +34,7 @@ def pve_allows_the_target(look: Look) -> tuple[Finding, ...]:
     )
 
 
+@check(Why.LOCAL_RESOURCE)
 def no_device_of_the_node(look: Look) -> tuple[Finding, ...]:
     """A device that is passed through belongs to its node; PVE refuses also when the guest is stopped.
 
