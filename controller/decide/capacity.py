@@ -1,20 +1,25 @@
-"""The ledger of memory: what a node may hold, what is there, what is on its way. Called by `decide.stage` and `decide.preflight`.
+"""The ledger: what a node may hold, what is there, what is on its way. Called by `decide.stage` and `decide.preflight`.
+
+Three things are counted alike: bytes of memory, vCPUs, and bytes on storages that only one node has (`decide.volumes`).
 
 A guest counts on a node from the moment a move to it may start until it is seen elsewhere and nothing flies any more; so the
 sum of everything that could be on a node at once never exceeds what the node may hold because of Drover.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from types import MappingProxyType
+from typing import Generic, TypeVar
 
-from controller.model.ids import NodeName, Vmid
+from controller.model.ids import GuestKind, NodeName, Vmid
 from controller.model.memory import Memory
-from controller.model.observed import Guest, Node, Observed
+from controller.model.observed import Guest, GuestConfig, Node, Observed
 from controller.specs import PveCluster, PveNode, Specs
 from controller.specs.pvecluster import Capacity, MemoryBasis
 
 MIB = 1 << 20
+
+Place = TypeVar("Place", bound=Hashable)
 
 
 def limit(node: Node, capacity: Capacity, spec: PveNode | None) -> int | None:
@@ -55,63 +60,109 @@ def needs(cluster: PveCluster, seen: Observed, memory: Memory) -> Mapping[Vmid, 
     return MappingProxyType(found)
 
 
-class Room:
-    """What guests occupy and claim, per node. Mutable: one planner's sheet of paper."""
+def thread_limit(node: Node, capacity: Capacity, spec: PveNode | None) -> int | None:
+    """VCPUs that running guests may have on the node; None while PVE does not say how many threads it has."""
+    if node.cpus is None:
+        return None
+    kept = spec.spec.reserve.cpus if spec else 0
+    return max(0, int((node.cpus - kept) * capacity.cpu_overcommit_ratio))
 
-    def __init__(self, limits: Mapping[NodeName, int | None]) -> None:
+
+def thread_limits(specs: Specs, seen: Observed) -> Mapping[NodeName, int | None]:
+    """`thread_limit` of every node."""
+    capacity = specs.clusters[seen.cluster].spec.capacity
+    written = {spec.node_name: spec for spec in specs.nodes.values()}
+    return MappingProxyType({n: thread_limit(node, capacity, written.get(n)) for n, node in seen.nodes.items()})
+
+
+def vcpus(guest: Guest, config: GuestConfig | None, node: Node | None) -> int | None:
+    """VCPUs that the guest is promised while it runs; None when neither its config nor PVE's rows say.
+
+    A container without `cores` shares all threads and is promised none; the rows show it with as many as its node has
+    (pve-container: PVE/LXC.pm, vmstatus). Of a VM they show no more than that (qemu-server: PVE/QemuServer.pm, vmstatus).
+    """
+    if not guest.power.holds_memory:
+        return 0
+    unlimited = guest.kind is GuestKind.LXC
+    if config is not None and (config.vcpus is not None or unlimited):
+        return config.vcpus or 0
+    if unlimited and node is not None and guest.cpus is not None and guest.cpus == node.cpus:
+        return 0
+    return guest.cpus
+
+
+def promised(seen: Observed, memory: Memory) -> Mapping[Vmid, int | None]:
+    """`vcpus` of every guest; of those in flight what their config says, whatever the rows of a guest that just arrived show."""
+    configs, nodes = seen.configs, seen.nodes
+    found = {v: vcpus(guest, configs.get(v), nodes.get(guest.node)) for v, guest in seen.guests.items()}
+    for vmid, flight in memory.flights.items():
+        config = configs.get(vmid)
+        if flight.was_running and not found.get(vmid) and config is not None:
+            found[vmid] = config.vcpus
+    return MappingProxyType(found)
+
+
+class Room(Generic[Place]):
+    """What guests occupy and claim, per place: a node, or a storage of a node. Mutable: one planner's sheet of paper."""
+
+    def __init__(self, limits: Mapping[Place, int | None]) -> None:
         self._limits = limits
-        self._loads: dict[NodeName, int] = defaultdict(int)
-        self._claims: dict[NodeName, dict[Vmid, int]] = {node: {} for node in limits}
-        self._unknown: dict[NodeName, set[Vmid]] = defaultdict(set)
+        self._loads: dict[Place, int] = defaultdict(int)
+        self._claims: dict[Place, dict[Vmid, int]] = {place: {} for place in limits}
+        self._unknown: dict[Place, set[Vmid]] = defaultdict(set)
 
-    def copy(self) -> "Room":
+    def copy(self) -> "Room[Place]":
         """An independent ledger that says the same."""
         other = Room(self._limits)
         other._loads.update(self._loads)
-        other._claims = {node: dict(claims) for node, claims in self._claims.items()}
-        other._unknown.update({node: set(vmids) for node, vmids in self._unknown.items()})
+        other._claims = {place: dict(claims) for place, claims in self._claims.items()}
+        other._unknown.update({place: set(vmids) for place, vmids in self._unknown.items()})
         return other
 
-    def claim(self, node: NodeName, vmid: Vmid, size: int | None) -> None:
-        """Count the guest on the node; once, however often it is said. On nodes that nobody sees this does nothing."""
-        claims = self._claims.get(node)
+    def limit(self, place: Place) -> int | None:
+        """What all guests together may occupy; None: unknown."""
+        return self._limits.get(place)
+
+    def claim(self, place: Place, vmid: Vmid, size: int | None) -> None:
+        """Count the guest in the place; once, however often it is said. In places that nobody sees this does nothing."""
+        claims = self._claims.get(place)
         if claims is None or vmid in claims:
             return
         claims[vmid] = size or 0
-        self._loads[node] += size or 0
+        self._loads[place] += size or 0
         if size is None:
-            self._unknown[node].add(vmid)
+            self._unknown[place].add(vmid)
 
-    def release(self, node: NodeName, vmid: Vmid) -> None:
-        """The guest no longer counts on the node."""
-        claims = self._claims.get(node)
+    def release(self, place: Place, vmid: Vmid) -> None:
+        """The guest no longer counts there."""
+        claims = self._claims.get(place)
         if claims is not None and vmid in claims:
-            self._loads[node] -= claims.pop(vmid)
-            self._unknown[node].discard(vmid)
+            self._loads[place] -= claims.pop(vmid)
+            self._unknown[place].discard(vmid)
 
-    def holds(self, node: NodeName, vmid: Vmid) -> bool:
-        """Whether the guest counts on the node."""
-        return vmid in self._claims.get(node, {})
+    def holds(self, place: Place, vmid: Vmid) -> bool:
+        """Whether the guest counts there."""
+        return vmid in self._claims.get(place, {})
 
-    def free(self, node: NodeName) -> int | None:
-        """Bytes left, below 0 when others have overcommitted it; None when the node's size or a guest's on it is unknown."""
-        limit = self._limits.get(node)
-        if limit is None or self._unknown.get(node):
+    def free(self, place: Place) -> int | None:
+        """What is left, below 0 when others have overcommitted it; None when the size of it or of a guest on it is unknown."""
+        limit = self._limits.get(place)
+        if limit is None or self._unknown.get(place):
             return None
-        return limit - self._loads[node]
+        return limit - self._loads[place]
 
-    def unknown(self, node: NodeName) -> tuple[Vmid, ...]:
-        """Guests of unknown size that make the node's room unknown."""
-        return tuple(sorted(self._unknown.get(node, ())))
+    def unknown(self, place: Place) -> tuple[Vmid, ...]:
+        """Guests of unknown size that make the room unknown."""
+        return tuple(sorted(self._unknown.get(place, ())))
 
-    def fits(self, node: NodeName, vmid: Vmid, size: int | None) -> bool:
+    def fits(self, place: Place, vmid: Vmid, size: int | None) -> bool:
         """Whether the guest may come (or already counts there). What needs nothing fits anywhere."""
-        if self.holds(node, vmid) or size == 0:
+        if size == 0 or self.holds(place, vmid):
             return True
-        free = self.free(node)
+        free = self.free(place)
         return size is not None and free is not None and size <= free
 
-    def fraction_after(self, node: NodeName, size: int) -> float:
-        """Which part of what the node may hold would be left with `size` more on it: the higher, the more balanced."""
-        limit, free = self._limits.get(node), self.free(node)
+    def fraction_after(self, place: Place, size: int) -> float:
+        """Which part of what the place may hold would be left with `size` more: the higher, the more balanced."""
+        limit, free = self._limits.get(place), self.free(place)
         return (free - size) / limit if limit and free is not None else -1.0

@@ -39,10 +39,10 @@ def why_not(scene: Scene, stage: Stage, guest: Guest, node: NodeName) -> str | N
 
 
 def no_room(scene: Scene, stage: Stage, guest: Guest, node: NodeName) -> str | None:
-    """Why its memory does not fit, or None."""
+    """Why its memory, its vCPUs or its volumes do not fit, or None."""
     need = scene.needs.get(guest.vmid)
     if stage.room.fits(node, guest.vmid, need):
-        return None
+        return _no_threads(scene, stage, guest, node) or _no_space(scene, stage, guest, node)
     if scene.limits.get(node) is None:
         return "reports no memory size"
     if unknown := stage.room.unknown(node):
@@ -51,6 +51,35 @@ def no_room(scene: Scene, stage: Stage, guest: Guest, node: NodeName) -> str | N
     here = sum(scene.needs.get(resident.vmid) or 0 for resident in scene.residents.get(node, ()))
     verb = "has" if free == most - here else "will have"
     return f"{verb} {size(max(0, free))} of {size(most)} free"
+
+
+def _no_threads(scene: Scene, stage: Stage, guest: Guest, node: NodeName) -> str | None:
+    need = scene.vcpus.get(guest.vmid)
+    if stage.threads.fits(node, guest.vmid, need):
+        return None
+    most = scene.threads.get(node)
+    if most is None:
+        return "reports no number of threads"
+    if unknown := stage.threads.unknown(node):
+        return f"may have too few threads (how many vCPUs {names(scene, unknown)} has is unknown)"
+    if need is None:
+        return f"may have too few threads (how many vCPUs {guest} has is unknown)"
+    free = max(0, stage.threads.free(node) or 0)
+    ratio = scene.cluster.spec.capacity.cpu_overcommit_ratio
+    return f"has {free} of {most} vCPUs left (cpuOvercommitRatio {ratio:g}), and it needs {need}"
+
+
+def _no_space(scene: Scene, stage: Stage, guest: Guest, node: NodeName) -> str | None:
+    for shelf, share in scene.cargo(guest.vmid).shelves(node).items():
+        if stage.shelves.fits(shelf, guest.vmid, share):
+            continue
+        name, free = shelf[1], stage.shelves.free(shelf)
+        if stage.shelves.limit(shelf) == 0:
+            return f"has storage {name} not available or full"
+        if free is None:
+            return f"has no storage {name} of known size, which its local disks need"
+        return f"has {size(max(0, free))} free on {name}, and {size(share or 0)} would be copied"
+    return None
 
 
 def no_seat(scene: Scene, stage: Stage, guest: Guest, node: NodeName) -> str | None:

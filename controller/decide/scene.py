@@ -11,6 +11,7 @@ from types import MappingProxyType
 from controller.decide import capacity
 from controller.decide.desired import desired
 from controller.decide.maintenances import closed, maintenances
+from controller.decide.volumes import Cargo, Volumes
 from controller.model.desired import Desired, Maintenance
 from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.memory import Memory
@@ -35,6 +36,9 @@ class Scene:
     shut: Mapping[NodeName, str]  # nodes that accept nothing, and why: the end of a sentence that begins with the node
     needs: Mapping[Vmid, int | None]
     limits: Mapping[NodeName, int | None]
+    vcpus: Mapping[Vmid, int | None]
+    threads: Mapping[NodeName, int | None]  # vCPUs that the running guests of each node may have together
+    volumes: Volumes
     residents: Mapping[NodeName, tuple[Guest, ...]]  # by VMID
     replicas: Mapping[Vmid, frozenset[NodeName]]  # targets of a guest's replication jobs
 
@@ -42,11 +46,16 @@ class Scene:
         """Whether anybody moves the guest."""
         return vmid in self.memory.flights or vmid in self.foreign
 
+    def cargo(self, vmid: Vmid) -> Cargo:
+        """What the guest takes along besides its memory."""
+        return self.volumes.cargo(vmid, self.wanted.carriage(vmid).policy)
+
 
 def scene(specs: Specs, seen: Observed, memory: Memory) -> Scene:
     """Gather it all; the only place that walks over all guests more than once."""
     cluster = specs.clusters[seen.cluster]
     wanted = desired(specs, seen)
+    replicas = _replicas(seen)
     return Scene(
         specs=specs,
         cluster=cluster,
@@ -57,8 +66,11 @@ def scene(specs: Specs, seen: Observed, memory: Memory) -> Scene:
         shut=MappingProxyType(_spared(memory) | shut_nodes(seen, wanted.maintenance, wanted.closed)),
         needs=capacity.needs(cluster, seen, memory),
         limits=capacity.limits(specs, seen),
+        vcpus=capacity.promised(seen, memory),
+        threads=capacity.thread_limits(specs, seen),
+        volumes=Volumes(specs, seen, replicas),
         residents=_residents(seen),
-        replicas=_replicas(seen),
+        replicas=replicas,
     )
 
 

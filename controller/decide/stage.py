@@ -1,14 +1,15 @@
-"""Where every guest counts: memory and the seats of keepApart groups together. Called by all planners and by preflight.
+"""Where every guest counts: memory, vCPUs, copied volumes and the seats of keepApart groups. Called by planners and preflight.
 
 There are two stages of every plan. `now` counts a guest in flight on both sides: what may start at this instant is asked
 there. `later` counts it where it will be: what is possible at all is asked there.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from controller.decide.capacity import Room
 from controller.decide.scene import Scene
+from controller.decide.volumes import Shelf
 from controller.model.desired import Apart, Desired
 from controller.model.ids import NodeName, Vmid
 from controller.model.observed import NodeState
@@ -19,14 +20,18 @@ class Stage:
 
     def __init__(self, scene: Scene) -> None:
         self._wanted: Desired = scene.wanted
+        self._scene = scene
         self._needs: Mapping[Vmid, int | None] = scene.needs
         self.room = Room(scene.limits)
+        self.threads = Room(scene.threads)
+        self.shelves = Room(scene.volumes.free())
         self._seats: dict[int, dict[str, dict[Vmid, set[NodeName]]]] = _no_seats()
 
     def copy(self) -> "Stage":
         """An independent picture that says the same."""
         other = object.__new__(Stage)
-        other._wanted, other._needs, other.room = self._wanted, self._needs, self.room.copy()
+        other._scene, other._wanted, other._needs = self._scene, self._wanted, self._needs
+        other.room, other.threads, other.shelves = self.room.copy(), self.threads.copy(), self.shelves.copy()
         other._seats = _no_seats()
         for index, domains in self._seats.items():
             for domain, guests in domains.items():
@@ -36,12 +41,18 @@ class Stage:
     def arrive(self, vmid: Vmid, node: NodeName) -> None:
         """The guest counts on the node from now on, whatever else it counts on."""
         self.room.claim(node, vmid, self._needs.get(vmid))
+        self.threads.claim(node, vmid, self._scene.vcpus.get(vmid))
+        for shelf, size in self._cargo(vmid, node):
+            self.shelves.claim(shelf, vmid, size)
         for index, domain in self._seats_at(vmid, node):
             self._seats[index][domain].setdefault(vmid, set()).add(node)
 
     def leave(self, vmid: Vmid, node: NodeName) -> None:
         """The guest no longer counts on the node."""
         self.room.release(node, vmid)
+        self.threads.release(node, vmid)
+        for shelf, _ in self._cargo(vmid, node):
+            self.shelves.release(shelf, vmid)
         for index, domain in self._seats_at(vmid, node):
             there = self._seats[index][domain]
             nodes = there.get(vmid, set())
@@ -51,9 +62,17 @@ class Stage:
 
     def admits(self, vmid: Vmid, node: NodeName, *, in_groups: bool = True) -> bool:
         """Whether the guest may come: there is room, and no keepApart group gets one too many."""
-        if not self.room.fits(node, vmid, self._needs.get(vmid)):
+        if not self.has_room(vmid, node):
             return False
         return not in_groups or self.crowded(vmid, node) is None
+
+    def has_room(self, vmid: Vmid, node: NodeName) -> bool:
+        """Whether its memory, its vCPUs and the volumes that would be copied find room."""
+        return (
+            self.room.fits(node, vmid, self._needs.get(vmid))
+            and self.threads.fits(node, vmid, self._scene.vcpus.get(vmid))
+            and all(self.shelves.fits(shelf, vmid, size) for shelf, size in self._cargo(vmid, node))
+        )
 
     def crowded(self, vmid: Vmid, node: NodeName) -> Apart | None:
         """The group that would get one too many in the node's domain, or that can't tell which domain that is."""
@@ -78,6 +97,13 @@ class Stage:
         return [
             (domain, tuple(sorted(there))) for domain, there in sorted(self._seats[index].items()) if len(there) > most
         ]
+
+    def _cargo(self, vmid: Vmid, node: NodeName) -> Iterable[tuple[Shelf, int | None]]:
+        """What it would bring along to a node; what is there already is counted by its storages."""
+        guest = self._scene.seen.guests.get(vmid)
+        if guest is None or guest.node == node:
+            return ()
+        return self._scene.cargo(vmid).shelves(node).items()
 
     def _seats_at(self, vmid: Vmid, node: NodeName) -> list[tuple[int, str]]:
         groups = self._wanted.groups

@@ -25,6 +25,7 @@ from controller.simulator.units import GIB, KIB, MIB
 _MEMORY = (1, 2, 2, 4, 4, 4, 8, 8, 16, 32)
 _TAGS = ("prod", "test", "db", "web", "cache", "batch")
 _HEADROOM = 0.7
+_VCPUS_PER_THREAD = 2.5
 
 
 def generate(
@@ -50,11 +51,12 @@ def generate(
     found = {100 + number: _guest(dice, 100 + number, nodes, parts) for number in range(guests)}
     total = sum(guest.memory for guest in found.values())
     memory = max(64 * GIB, _rounded(total / nodes / _HEADROOM))
+    threads = max(32, 8 * round(sum(guest.cores or 0 for guest in found.values()) / nodes / _VCPUS_PER_THREAD / 8))
     owner = token.partition("!")[0]
     return ClusterFile(
         name=name,
         version=version,
-        nodes={f"pve{number + 1}": NodeFile(cpus=32, memory=memory) for number in range(nodes)},
+        nodes={f"pve{number + 1}": NodeFile(cpus=threads, memory=memory) for number in range(nodes)},
         storages={
             "ceph": StorageFile(type="rbd", size=max(20, guests) * 64 * GIB),
             "local": StorageFile(type="dir", content=("images", "iso", "rootdir"), size=max(1, guests) * 64 * GIB),

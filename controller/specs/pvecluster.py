@@ -159,7 +159,7 @@ class Capacity(Model):
     """Count a guest's configured memory, or what it uses."""
     memory_overcommit_ratio: Ratio = 1.0
     """Memory of guests for each byte of the node's."""
-    cpu_overcommit_ratio: Annotated[Ratio, NotYet()] = 4.0
+    cpu_overcommit_ratio: Ratio = 4.0
     """vCPUs of guests for each of the node's threads."""
     tolerate_node_failures: Annotated[Count, NotYet(restricts=True)] = 0
     """Nodes that may fail after the plan with all guests still finding room."""

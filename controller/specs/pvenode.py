@@ -4,12 +4,12 @@ Read by `decide`; the label is what `drover.dev/maintenance: "true"` in a folder
 """
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from controller.model.ids import ClusterName, NodeName
-from controller.specs.base import Count, MiB, MiBps, Model, NotYet, PveNodeName, Raw, Rule
+from controller.specs.base import Count, MiB, MiBps, Model, PveNodeName, Raw, Rule
 from controller.specs.common import MAINTENANCE_LABEL, NODE_LABEL, Column, CommonSpec, Kind
 from controller.specs.nodemaintenance import MaintenanceMode
 
@@ -19,7 +19,7 @@ class Reserve(Model):
 
     memory_mib: MiB = 0
     """MiB of memory, if that is more than the cluster's reserve."""
-    cpus: Annotated[Count, NotYet()] = 0
+    cpus: Count = 0
     """Threads."""
 
 

@@ -30,6 +30,7 @@ def node(name: str, gib: int | None = 64, **more: Any) -> Node:
         state=more.pop("state", NodeState.ONLINE),
         ha=more.pop("ha", HaNodeState.NONE),
         memory_bytes=None if gib is None else gib * GIB,
+        cpus=more.pop("cpus", 64),
         **more,
     )
 
@@ -42,6 +43,7 @@ def guest(vmid: int, on: str, gib: int | None = 4, **more: Any) -> Guest:
         node=NodeName(on),
         power=more.pop("power", Power.RUNNING),
         memory_bytes=None if gib is None else gib * GIB,
+        cpus=more.pop("cpus", 1),
         tags=frozenset(more.pop("tags", ())),
         **more,
     )

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from controller.decide import capacity
+from controller.decide import capacity, decide
 from controller.decide.capacity import Room
 from controller.decide.scene import scene
 from controller.decide.stage import stages
-from controller.model.ids import NodeName, Upid, Vmid
-from controller.model.observed import Power, Task
-from tests.decide.build import GIB, cluster, flight, guest, memory, node, pve_node, seen, specs
+from controller.model.ids import GuestIdentity, GuestKind, NodeName, Upid, Vmid
+from controller.model.observed import Disk, GuestConfig, Power, Storage, Task
+from tests.decide.build import AT, GIB, cluster, flight, guest, in_maintenance, memory, node, pve_node, seen, specs
 
 PVE1, PVE2, PVE3 = NodeName("pve1"), NodeName("pve2"), NodeName("pve3")
 
@@ -104,3 +104,52 @@ def test_moves_of_others_claim_room_on_every_node_because_nobody_says_where_they
     now, later = _free(foreign=True)
     assert now == [8 * GIB] * 3
     assert later == [8 * GIB, 16 * GIB, 16 * GIB]
+
+
+def _config(vmid: int, vcpus: int | None, *disks: Disk) -> GuestConfig:
+    return GuestConfig(GuestIdentity(Vmid(vmid), GuestKind.QEMU), "", vcpus, tuple(disks), AT)
+
+
+@pytest.mark.parametrize(
+    ("more", "config", "expected"),
+    [
+        ({"cpus": 4}, None, 4),
+        ({"cpus": 4}, 12, 12),  # the rows show no more than the node has threads
+        ({"cpus": 4, "power": Power.STOPPED}, 12, 0),
+        ({"cpus": None}, None, None),
+        ({"cpus": 8, "kind": GuestKind.LXC}, None, 0),  # as many as the node: not limited, and promised none
+        ({"cpus": 2, "kind": GuestKind.LXC}, None, 2),
+    ],
+)
+def test_vcpus_come_from_the_config_and_unknown_is_never_none(
+    more: dict[str, Any], config: int | None, expected: int | None
+) -> None:
+    who = guest(101, "pve1", **more)
+    known = _config(101, config) if config is not None else None
+    assert capacity.vcpus(who, known, node("pve1", cpus=8)) == expected
+
+
+def test_threads_are_counted_with_their_ratio_and_the_nodes_own_reserve() -> None:
+    wanted = specs(cluster(capacity={"cpuOvercommitRatio": 1.5}), pve_node("pve1", reserve={"cpus": 2}))
+    assert capacity.thread_limits(wanted, seen([node("pve1", cpus=8)], [])) == {PVE1: 9}
+
+
+def test_vcpus_beyond_the_ratio_block_a_drain_and_the_sentence_has_the_numbers() -> None:
+    look = seen([node("pve1", cpus=8), node("pve2", cpus=2)], [guest(101, "pve1", cpus=4), guest(102, "pve2", cpus=6)])
+    [word] = decide(specs(in_maintenance("pve1")), look, memory()).blocked
+    assert "pve2 has 2 of 8 vCPUs left (cpuOvercommitRatio 4), and it needs 4" in word.message
+
+
+def test_local_disks_need_room_on_the_target_and_two_may_not_share_what_only_one_fits_on() -> None:
+    disk = Disk("scsi0", "tank:vm-101-disk-0", "tank", 30 * GIB, cdrom=False, replicate=True)
+    rows = [Storage("tank", n, True, False, total_bytes=100 * GIB, used_bytes=60 * GIB) for n in (PVE1, PVE2)]
+    look = seen(
+        [node("pve1"), node("pve2")],
+        [guest(101, "pve1"), guest(102, "pve1")],
+        storages=tuple(rows),
+        configs={Vmid(v): _config(v, 1, disk) for v in (101, 102)},
+    )
+    plan = decide(specs(in_maintenance("pve1")), look, memory())
+    assert [move.vmid for move in plan.moves] == [101]
+    [word] = plan.blocked
+    assert "pve2 has 10 GiB free on tank, and 30 GiB would be copied" in word.message

@@ -179,10 +179,10 @@ def test_from_new_to_old_is_told(there: tuple[int, ...], expected: list[Why]) ->
     assert [each.why for each in told(read(source=source, target=target))] == expected
 
 
-def test_many_vcpus_are_told_and_stop_nothing() -> None:
+def test_too_many_vcpus_are_waited_for() -> None:
     wanted = specs(in_maintenance("pve1"), cluster(capacity={"cpuOvercommitRatio": 1.0}))
     fresh = replace(read(), target=node("pve2", 16, cpu=CPU, cpus=1, version=(9, 2)))
-    assert words(with_facts(fresh, setup=Setup()), wanted) == [(WARN, Why.CPU_OVERCOMMITTED)]
+    assert words(with_facts(fresh, setup=Setup()), wanted) == [(FAIL, Why.CPU_OVERCOMMITTED)]
 
 
 # Networks

@@ -147,7 +147,7 @@ def test_label_selectors_select_as_in_kubernetes(labels: dict[str, str], selecte
     ("kind", "spec", "waiting"),
     [
         ("PveNode", "{unschedulable: true, reserve: {memoryMiB: 5}}", ()),
-        ("PveNode", "{reserve: {cpus: 1}, suspend: true}", ("spec.reserve.cpus",)),
+        ("PveNode", "{reserve: {cpus: 1}, suspend: true}", ()),
         ("PveNode", "{reserve: {cpus: 0}, suspend: false}", ()),
         ("NodeMaintenance", "{nodeName: a, afterMaintenance: Stay, containers: Block, suspend: true}", ()),
         ("NodeMaintenance", "{nodeName: a, onCancel: AbortRunning, afterMaintenance: Rebalance, defaultBehavior: Shutdown}",

@@ -94,25 +94,26 @@ def vcpus_fit(look: Look) -> tuple[Finding, ...]:
 
 @check(Why.CPU_OVERCOMMITTED)
 def cpus_are_not_overcommitted(look: Look) -> tuple[Finding, ...]:
-    """All running vCPUs of the target together, by the configs where they are known; only told, planning does not count them."""
+    """All running vCPUs of the target together, by the configs where they are known; those of the guest as read just now."""
     target, guest = look.fresh.target, look.guest
     if target is None or target.cpus is None or guest is None or not look.running:
         return ()
     ratio = look.cluster.spec.capacity.cpu_overcommit_ratio
-    there = [other for other in look.seen.guests_on(target.name) if other.power.holds_memory and other is not guest]
-    total = sum(_vcpus(look, other) for other in (*there, guest))
-    if total <= target.cpus * ratio:
+    most = capacity.thread_limit(target, look.cluster.spec.capacity, look.specs.node(target.name)) or 0
+    own = capacity.vcpus(guest, look.fresh.config, look.fresh.source) or 0
+    total = own + sum(_vcpus(look, other) for other in look.seen.guests_on(target.name) if other.vmid != guest.vmid)
+    if total <= most or not own:
         return ()
-    text = f"{target.name} would have {total} vCPUs on {target.cpus} threads, more than {ratio:g} to one"
-    return warn(Why.CPU_OVERCOMMITTED, text)
+    text = f"{target.name} would have {total} vCPUs on {target.cpus} threads, and {most} are allowed ({ratio:g} to one)"
+    return wait(Why.CPU_OVERCOMMITTED, text)
 
 
 def _vcpus(look: Look, guest: Guest) -> int:
-    config = look.fresh.config if guest.vmid == look.move.vmid else look.seen.configs.get(guest.vmid)
-    return (config.vcpus if config is not None else None) or guest.cpus or 0
+    node = look.seen.nodes.get(guest.node)
+    return capacity.vcpus(guest, look.seen.configs.get(guest.vmid), node) or 0
 
 
-def _room(look: Look, target: Node) -> capacity.Room:
+def _room(look: Look, target: Node) -> capacity.Room[NodeName]:
     """Who counts on the target: who is there, and whoever may be on the way there or back."""
     spec = look.specs.node(target.name)
     room = capacity.Room({target.name: capacity.limit(target, look.cluster.spec.capacity, spec)})
