@@ -4,10 +4,11 @@ The delays have no random part: a story must repeat bit by bit, and moves are sp
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from controller.decide.maintenances import implied_ref
 from controller.model.ids import GuestIdentity, NodeName, ObjectRef, Vmid
-from controller.model.memory import Backoff, Memory
+from controller.model.memory import Backoff, Memory, Refusal
 from controller.model.outcome import Outcome, Result
 from controller.model.reasons import Why
 from controller.specs import Specs
@@ -15,6 +16,10 @@ from controller.specs.migrationpolicy import Retry
 
 LOOK_AGAIN_SECONDS = 60.0
 """How long an obstacle that waiting does not remove stays blocked before it is looked at again."""
+SELDOM_SECONDS = 300.0
+"""How long at most a target that was found unfit every time is left alone; every look costs some requests."""
+
+_OFTEN = 4  # looks at such a target before they become fewer
 
 PASSING = frozenset(
     {
@@ -67,27 +72,62 @@ def obstacle(
     return Backoff(identity, _failures(before, identity, under), until, why, message, under)
 
 
+def target_refused(
+    identity: GuestIdentity,
+    target: NodeName,
+    before: Refusal | None,
+    *,
+    why: Why,
+    message: str,
+    now: float,
+    under: str,
+) -> Refusal:
+    """What is remembered of a target that is no good for the guest: looked at again later, after some times less often."""
+    known = _same(before, identity, under)
+    looks = known.looks if known is not None else 0
+    until = now + min(SELDOM_SECONDS, LOOK_AGAIN_SECONDS * 2 ** min(max(0, looks - _OFTEN), 10))
+    failures = known.failures if known is not None else 0
+    return Refusal(identity, target, why, message, until, under, looks + 1, failures)
+
+
+def target_failed(
+    identity: GuestIdentity, target: NodeName, before: Refusal | None, *, why: Why, message: str, under: str
+) -> Refusal | None:
+    """What is remembered of a target after a move to it failed: it stays a candidate, the last one. None: not its fault."""
+    if why is Why.DOWNTIME_EXCEEDED:  # the guest's own doing, everywhere
+        return before
+    known = _same(before, identity, under) or Refusal(identity, target, why, message, under=under)
+    return replace(known, why=why, message=message, failures=known.failures + 1)
+
+
+def _same(before: Refusal | None, identity: GuestIdentity, under: str) -> Refusal | None:
+    same = before is not None and before.identity.same_as(identity) and before.under == under
+    return before if same else None
+
+
 def _failures(before: Backoff | None, identity: GuestIdentity, under: str) -> int:
     same = before is not None and before.identity.same_as(identity) and before.under == under
     return before.failures if before is not None and same else 0
 
 
 def holds_back(outcome: Outcome, memory: Memory) -> bool:
-    """Whether a refusal is one that waiting does not remove: the next plan says blocked."""
-    backoff = memory.backoffs.get(outcome.vmid)
-    return outcome.result is Result.REFUSED and backoff is not None and backoff.until > outcome.at
+    """Whether a refusal is one that waiting does not remove: the next plan says blocked, or chooses another target."""
+    backoff, refusal = memory.backoffs.get(outcome.vmid), _refusal(outcome, memory)
+    ends = max(backoff.until if backoff is not None else 0.0, refusal.until if refusal is not None else 0.0)
+    return outcome.result is Result.REFUSED and ends > outcome.at
+
+
+def _refusal(outcome: Outcome, memory: Memory) -> Refusal | None:
+    return memory.refusals.get(outcome.vmid, {}).get(outcome.target)
 
 
 def news(outcomes: Iterable[Outcome], before: Memory) -> tuple[Outcome, ...]:
     """The outcomes without refusals for what was known already: every obstacle is looked at again once a minute."""
 
     def known(outcome: Outcome) -> bool:
-        backoff = before.backoffs.get(outcome.vmid)
-        return (
-            outcome.result is Result.REFUSED
-            and backoff is not None
-            and (backoff.why, backoff.message) == (outcome.why, outcome.message)
-        )
+        held = (before.backoffs.get(outcome.vmid), _refusal(outcome, before))
+        said = {(each.why, each.message) for each in held if each is not None}
+        return outcome.result is Result.REFUSED and (outcome.why, outcome.message) in said
 
     return tuple(outcome for outcome in outcomes if not known(outcome))
 
@@ -101,6 +141,16 @@ def mark(cause: ObjectRef, policy: str, specs: Specs) -> str:
 def outdated(memory: Memory, specs: Specs) -> tuple[Vmid, ...]:
     """Guests whose back-off belongs to specs that have changed since: they are free again."""
     return tuple(vmid for vmid, backoff in memory.backoffs.items() if backoff.under != _same_refs(backoff.under, specs))
+
+
+def outdated_refusals(memory: Memory, specs: Specs) -> tuple[tuple[Vmid, NodeName], ...]:
+    """Targets that were no good under specs that have changed since: they are candidates again."""
+    found = (refusal for of in memory.refusals.values() for refusal in of.values())
+    return tuple(
+        (refusal.identity.vmid, refusal.target)
+        for refusal in found
+        if refusal.under != _same_refs(refusal.under, specs)
+    )
 
 
 def retry_of(policy: str, specs: Specs) -> Retry:

@@ -110,7 +110,7 @@ class _Starter:
         try:
             flight = self.store.begin_flight(self._flight(move, look), origin=self._origin(move, look))
         except DroverError as error:
-            return self._refused(move, [Finding(False, error.why, error.message)])
+            return self._refused(move, [_objection(error.why, error.message)])
         running = look.fresh.guest is not None and look.fresh.guest.power.holds_memory
         try:
             upid = await self.client.migrate(
@@ -141,19 +141,19 @@ class _Starter:
         again = await self.look(move)
         if isinstance(again, _Look) and self._ejections(move, again):
             text = f"{move.name} was told to give its local media up, but still has them: {', '.join(drives.values())}"
-            return self._refused(move, [Finding(False, Why.LOCAL_MEDIA, text)])
+            return self._refused(move, [_objection(Why.LOCAL_MEDIA, text)])
         return await self.start(move, again)
 
-    def _objections(self, move: Move, look: _Look) -> Sequence[Finding]:
+    def _objections(self, move: Move, look: _Look) -> Sequence[preflight.Finding]:
         """Everything that speaks against starting the move now; the first one is the reason."""
         if (withdrawn := self.still_wanted(move)) is not None:
-            return [withdrawn]
+            return [_objection(withdrawn.why, withdrawn.message)]
         memory = self.store.memory()
         if move.vmid in memory.flights:
-            return [Finding(False, Why.NOT_OBSERVED_YET, "a move of it has begun and its end is not observed yet")]
+            return [_objection(Why.NOT_OBSERVED_YET, "a move of it has begun and its end is not observed yet")]
         moving = [task for task in look.tasks if task.running and task.migrates]
         if moving:
-            return [Finding(False, Why.GUEST_MOVING, f"{moving[0].user} is moving it: {moving[0].upid}")]
+            return [_objection(Why.GUEST_MOVING, f"{moving[0].user} is moving it: {moving[0].upid}")]
         return preflight.objections(move, look.fresh, self.specs, self.seen, memory)
 
     def _flight(self, move: Move, look: _Look) -> Flight:
@@ -221,34 +221,55 @@ class _Starter:
     def _refused_by_error(self, move: Move, error: DroverError) -> Outcome:
         """The look itself failed; what PVE denies or rejects is not asked again every tick."""
         if isinstance(error, Denied | Rejected):
-            return self._refused(move, [Finding(False, error.why, error.message)])
+            return self._refused(move, [_objection(error.why, error.message)])
         return self._outcome(move, Result.REFUSED, error.why, error.message)
 
-    def _refused(self, move: Move, objections: Sequence[Finding]) -> Outcome:
-        """Nothing was written or called for the move. What waiting does not remove is remembered for a while."""
+    def _refused(self, move: Move, objections: Sequence[preflight.Finding]) -> Outcome:
+        """Nothing was written or called for the move. What waiting does not remove is remembered for a while.
+
+        Of the guest, when any of it would be the same everywhere; else of the target alone.
+        """
         text = "; ".join(objection.message for objection in objections)
         outcome = replace(
             self._outcome(move, Result.REFUSED, objections[0].why, text),
             findings=tuple(objection.why for objection in objections),
         )
-        lasting = next((each for each in objections if each.why not in backoff.PASSING), None)
-        if lasting is None:
+        lasting = [each for each in objections if each.why not in backoff.PASSING]
+        if not lasting:
             return outcome
-        under = backoff.mark(move.cause, move.options.policy, self.specs)
-        until = self.clock.wall() + backoff.LOOK_AGAIN_SECONDS
-        held = backoff.obstacle(
-            move.identity,
-            self.store.memory().backoffs.get(move.vmid),
-            why=lasting.why,
-            message=text,
-            until=until,
-            under=under,
-        )
         try:
-            self.store.back_off(held)
+            if all(each.elsewhere for each in lasting):
+                self._leave_target(move, lasting[0].why, "; ".join(each.message for each in lasting))
+            else:
+                self._hold_back(move, lasting[0].why, text)
         except DroverError as failed:
             return replace(outcome, warning=failed.message)
         return outcome
+
+    def _hold_back(self, move: Move, why: Why, text: str) -> None:
+        self.store.back_off(
+            backoff.obstacle(
+                move.identity,
+                self.store.memory().backoffs.get(move.vmid),
+                why=why,
+                message=text,
+                until=self.clock.wall() + backoff.LOOK_AGAIN_SECONDS,
+                under=backoff.mark(move.cause, move.options.policy, self.specs),
+            )
+        )
+
+    def _leave_target(self, move: Move, why: Why, text: str) -> None:
+        self.store.refuse(
+            backoff.target_refused(
+                move.identity,
+                move.target,
+                self.store.memory().refusals.get(move.vmid, {}).get(move.target),
+                why=why,
+                message=text,
+                now=self.clock.wall(),
+                under=backoff.mark(move.cause, move.options.policy, self.specs),
+            )
+        )
 
     def _outcome(self, move: Move, result: Result, why: Why, message: str) -> Outcome:
         return Outcome(
@@ -263,6 +284,11 @@ class _Starter:
             message=message,
             at=self.clock.wall(),
         )
+
+
+def _objection(why: Why, message: str) -> preflight.Finding:
+    """What speaks against the move beside the checks."""
+    return preflight.Finding(preflight.Level.FAIL, why, message)
 
 
 def _born(move: Move, look: _Look) -> GuestIdentity:

@@ -14,7 +14,7 @@ from controller.act.ending import Ending, Facts, Word, judge
 from controller.clock import Clock
 from controller.model.errors import DroverError, Stale
 from controller.model.ids import GuestIdentity, NodeName, Upid, Vmid
-from controller.model.memory import Backoff, Flight, FlightPhase, Origin
+from controller.model.memory import Backoff, Flight, FlightPhase, Memory, Origin, Refusal
 from controller.model.observed import Guest, NodeState, Observed
 from controller.model.outcome import Outcome, Progress, Result
 from controller.model.reasons import Why
@@ -277,8 +277,23 @@ class _Settler:
             outcome,
             backoff=self._backoff(flight, ending, memory.backoffs.get(flight.vmid), now),
             origin=origin_after(flight, ending.result, found.facts.where, memory.origins.get(flight.vmid)),
+            refusal=self._refusal(flight, ending, memory),
         )
         return outcome
+
+    def _refusal(self, flight: Flight, ending: Ending, memory: Memory) -> Refusal | None:
+        """A move that failed speaks against its target: the next one goes to another, if there is one."""
+        before = memory.refusals.get(flight.vmid, {}).get(flight.target)
+        if ending.result is not Result.FAILED or not ending.counts:
+            return before
+        return backoff.target_failed(
+            flight.identity,
+            flight.target,
+            before,
+            why=ending.why,
+            message=ending.message,
+            under=backoff.mark(flight.cause, flight.options.policy, self.specs),
+        )
 
     def _backoff(self, flight: Flight, ending: Ending, before: Backoff | None, now: float) -> Backoff | None:
         if ending.result in (Result.SUCCEEDED, Result.GONE):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from controller.decide.draft import Board, Draft
-from controller.decide.explain import no_target, not_heeded
+from controller.decide.explain import no_target, not_heeded, refusals, shunned
 from controller.decide.gate import blocked, gate, options
 from controller.decide.placement import Intent, open_nodes
 from controller.decide.scene import Scene
@@ -116,6 +116,7 @@ def _leaving(scene: Scene, guest: Guest, maintenance: Maintenance, *, musts: boo
         size=scene.needs.get(guest.vmid) or 0,
         returns=maintenance.returns and not guest.ha_managed,
         in_groups=musts,
+        shunned=shunned(scene, guest),
     )
 
 
@@ -144,4 +145,7 @@ def no_way(draft: Draft, intent: Intent) -> Blocked:
     if fence is not None and not fence.nodes:
         rules = ", ".join(str(rule.ref) for rule in fence.rules)
         return blocked(guest, Why.NO_NODE_ALLOWED, f"{rules} together allow no node for {guest}", intent.cause)
-    return blocked(guest, Why.NO_TARGET_FITS, no_target(scene, draft.later, guest), intent.cause)
+    # What keeps it from every node that policies and nodes leave open is the reason; of several none is the one.
+    whys = {refusal.why for refusal in refusals(scene, guest).values()} if not intent.nodes else set()
+    why = whys.pop() if len(whys) == 1 else Why.NO_TARGET_FITS
+    return blocked(guest, why, no_target(scene, draft.later, guest), intent.cause)

@@ -3,12 +3,13 @@
 Called by all planners and, for the line to type, by `cli`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from controller.decide.capacity import MIB
 from controller.decide.scene import Scene
 from controller.decide.stage import Stage
 from controller.model.ids import GuestKind, NodeName, ObjectRef, Vmid
+from controller.model.memory import Refusal
 from controller.model.observed import Guest
 from controller.model.plan import Move
 
@@ -35,7 +36,33 @@ def why_not(scene: Scene, stage: Stage, guest: Guest, node: NodeName) -> str | N
     targets = replica_nodes(scene, guest)
     if targets is not None and node not in targets:
         return f"is not a replication target of it ({', '.join(sorted(targets))} is)"
+    if refusal := refusals(scene, guest).get(node):
+        return _refused(refusal)
     return no_seat(scene, stage, guest, node) or no_room(scene, stage, guest, node)
+
+
+def refusals(scene: Scene, guest: Guest) -> Mapping[NodeName, Refusal]:
+    """Targets that the look right before a move found no good for this very guest; none of them is a candidate now."""
+    known = scene.memory.refusals.get(guest.vmid, {})
+    return {
+        node: refusal
+        for node, refusal in known.items()
+        if refusal.until > scene.seen.at and refusal.identity.same_as(guest.identity)
+    }
+
+
+def shunned(scene: Scene, guest: Guest) -> frozenset[NodeName]:
+    """Targets to which a move of the guest failed: candidates when nothing else is left."""
+    known = scene.memory.refusals.get(guest.vmid, {})
+    return frozenset(n for n, refusal in known.items() if refusal.failures and refusal.identity.same_as(guest.identity))
+
+
+def _refused(refusal: Refusal) -> str:
+    """As the rest of a sentence that begins with the node's name, as many findings do."""
+    begins = f"{refusal.target} "
+    if refusal.message.startswith(begins):
+        return refusal.message.removeprefix(begins)
+    return f"is ruled out: {refusal.message}"
 
 
 def no_room(scene: Scene, stage: Stage, guest: Guest, node: NodeName) -> str | None:

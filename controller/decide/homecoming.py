@@ -5,15 +5,15 @@ and when the maintenance says that guests stay.
 """
 
 from controller.decide.draft import Draft
-from controller.decide.explain import no_room, no_seat, replica_nodes
-from controller.decide.gate import gate, options
+from controller.decide.explain import no_room, no_seat, refusals, replica_nodes
+from controller.decide.gate import blocked, gate, options
 from controller.decide.maintenances import implied_ref
 from controller.decide.placement import Intent
 from controller.decide.scene import Scene
 from controller.decide.stage import Stage
 from controller.model.memory import Origin
 from controller.model.observed import Guest, Observed
-from controller.model.plan import Lane, Waiting
+from controller.model.plan import Blocked, Lane, Waiting
 from controller.model.reasons import Why
 from controller.specs.nodemaintenance import AfterMaintenance
 
@@ -29,7 +29,7 @@ def plan(draft: Draft) -> None:
         if _void(scene, guest, origin):
             board.forget.add(vmid)
         elif not board.knows(vmid) and guest.node != origin.node and _over(scene, origin):
-            if word := gate(scene, guest, origin.maintenance, Lane.RETURN) or _node_not_back(scene, guest, origin):
+            if word := gate(scene, guest, origin.maintenance, Lane.RETURN) or _not_open(scene, guest, origin):
                 board.say(word)
             else:
                 intents.append(_intent(scene, guest, origin))
@@ -77,6 +77,13 @@ def _stays(scene: Scene, origin: Origin) -> bool:
 
 def _over(scene: Scene, origin: Origin) -> bool:
     return origin.node not in scene.wanted.maintenance
+
+
+def _not_open(scene: Scene, guest: Guest, origin: Origin) -> Waiting | Blocked | None:
+    if refusal := refusals(scene, guest).get(origin.node):
+        text = f"{guest} can't go back to {origin.node}: {refusal.message}"
+        return blocked(guest, refusal.why, text, origin.maintenance)
+    return _node_not_back(scene, guest, origin)
 
 
 def _node_not_back(scene: Scene, guest: Guest, origin: Origin) -> Waiting | None:

@@ -7,7 +7,7 @@ a bounded search: on small, tight clusters the order decides whether a drain end
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from controller.decide.explain import replica_nodes
+from controller.decide.explain import refusals, replica_nodes
 from controller.decide.scene import Scene
 from controller.decide.stage import Stage
 from controller.model.ids import NodeName, ObjectRef, Vmid
@@ -33,10 +33,12 @@ class Intent:
     size: int
     returns: bool = False
     in_groups: bool = True  # keepApart counts for it; only `overrideMust` switches that off
+    shunned: frozenset[NodeName] = frozenset()  # a move to them failed: they come last
 
     def rank(self, node: NodeName) -> int:
         """Place of the node in the order of preference."""
-        return min(self.nodes.index(node), self.preferred)
+        last = len(self.nodes) if node in self.shunned else 0
+        return min(self.nodes.index(node), self.preferred) + last
 
 
 class Budget:
@@ -60,7 +62,7 @@ def open_nodes(scene: Scene, guest: Guest, *, musts: bool = True) -> tuple[tuple
         node
         for node in allowed
         if node != guest.node and node not in scene.shut and (targets is None or node in targets)
-    }
+    } - refusals(scene, guest).keys()
     wishes = list(fence.order if fence else ())
     origin = scene.memory.origins.get(guest.vmid)
     if origin is not None and origin.identity.same_as(guest.identity):

@@ -6,7 +6,7 @@ from itertools import combinations, islice
 
 from controller.decide.draft import Draft
 from controller.decide.evacuation import no_way
-from controller.decide.explain import names
+from controller.decide.explain import names, shunned
 from controller.decide.gate import gate, options
 from controller.decide.placement import Intent, open_nodes
 from controller.decide.scene import Scene
@@ -101,6 +101,7 @@ def _intent(scene: Scene, guest: Guest, why: Why, cause: ObjectRef, because: str
         preferred=preferred,
         options=options(scene, guest),
         size=scene.needs.get(guest.vmid) or 0,
+        shunned=shunned(scene, guest),
     )
 
 

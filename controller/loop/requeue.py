@@ -9,5 +9,6 @@ FOLLOW_SECONDS = 2.0
 def next_look_seconds(view: ClusterView, *, now: float, interval: float) -> float:
     """Seconds until the next tick: the interval, or earlier when a back-off ends before (never under one second)."""
     ends = [backoff.until - now for backoff in view.memory.backoffs.values()]
+    ends += [refusal.until - now for targets in view.memory.refusals.values() for refusal in targets.values()]
     soonest = min((seconds for seconds in ends if seconds > 0), default=interval)
     return min(interval, max(1.0, soonest))

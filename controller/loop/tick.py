@@ -108,6 +108,7 @@ async def _planned(parts: Parts, specs: Specs, view: ClusterView, fuses: Breaker
     assert view.seen is not None
     try:
         parts.store.clear_backoff(backoff.outdated(parts.store.memory(), specs))
+        parts.store.forget_refusals(backoff.outdated_refusals(parts.store.memory(), specs))
         spared = {node: trip.message for node, trip in fuses.nodes.items()}
         plan = await parts.planner(specs, view.seen, replace(parts.store.memory(), spared=spared))
         parts.store.forget_origins(plan.forget_origins)

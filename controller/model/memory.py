@@ -103,6 +103,41 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """What speaks against one target for one guest: another target may be free of it.
+
+    Before `until` (epoch seconds, our clock) the target is no candidate; then it is looked at again. `failures` counts moves
+    of the guest to it that failed: after one, others are preferred. All of it is forgotten when the guest has moved.
+    """
+
+    identity: GuestIdentity
+    target: NodeName
+    why: Why
+    message: str
+    until: float = 0.0
+    under: str = ""  # the spec generations it was found under (`act.backoff.mark`): a changed spec starts anew
+    looks: int = 0  # how often it was found, one after the other: it is looked at again less and less often
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GuestRate:
+    """How fast a guest changes its memory, learned from the logs of its moves. Bytes per second; epoch seconds, our clock."""
+
+    identity: GuestIdentity
+    dirty_bytes_s: float
+    measured_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRate:
+    """What one migration stream from or to a node achieves, learned from moves that no limit of ours slowed down."""
+
+    bytes_s_per_stream: float
+    measured_at: float  # epoch seconds, our clock
+
+
+@dataclass(frozen=True, slots=True)
 class Ejected:
     """Local media that were taken out of a guest's drives so that it could leave `node`."""
 
@@ -120,6 +155,9 @@ class Memory:
     flights: Mapping[Vmid, Flight] = field(default_factory=lambda: MappingProxyType({}))
     origins: Mapping[Vmid, Origin] = field(default_factory=lambda: MappingProxyType({}))
     backoffs: Mapping[Vmid, Backoff] = field(default_factory=lambda: MappingProxyType({}))
+    refusals: Mapping[Vmid, Mapping[NodeName, Refusal]] = field(default_factory=lambda: MappingProxyType({}))
+    rates: Mapping[Vmid, GuestRate] = field(default_factory=lambda: MappingProxyType({}))
+    links: Mapping[NodeName, LinkRate] = field(default_factory=lambda: MappingProxyType({}))
     media: Mapping[Vmid, Ejected] = field(default_factory=lambda: MappingProxyType({}))
     spared: Mapping[NodeName, str] = field(default_factory=lambda: MappingProxyType({}))  # by the breaker; the reason
     replication: ReplicationMemory = field(default_factory=ReplicationMemory)

@@ -15,7 +15,7 @@ from controller.model.errors import Busy, Rejected, Retry
 from controller.model.ids import ClusterName
 from controller.model.reasons import Why
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised with every change of the tables; a file with a higher one was written by a newer Drover and is left alone."""
 
 _APPLICATION_ID = 0x44727672  # "Drvr": tells our file from any other SQLite file
@@ -36,12 +36,20 @@ CREATE TABLE events (
 );
 CREATE TABLE conditions (kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
 CREATE TABLE media (vmid INTEGER PRIMARY KEY, body TEXT NOT NULL);
-CREATE TABLE replication (section TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (section, key)) WITHOUT ROWID
+CREATE TABLE replication (section TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (section, key)) WITHOUT ROWID;
+CREATE TABLE refusals (vmid INTEGER NOT NULL, node TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (vmid, node)) WITHOUT ROWID;
+CREATE TABLE rates (vmid INTEGER PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE links (node TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID
 """
 _CHANGES = {
     2: "CREATE TABLE media (vmid INTEGER PRIMARY KEY, body TEXT NOT NULL)",
     3: "CREATE TABLE replication (section TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL,"
     " PRIMARY KEY (section, key)) WITHOUT ROWID",
+    4: """
+CREATE TABLE refusals (vmid INTEGER NOT NULL, node TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (vmid, node)) WITHOUT ROWID;
+CREATE TABLE rates (vmid INTEGER PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE links (node TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID
+""",
 }
 """What brings a file to this version from the one before."""
 
@@ -141,10 +149,20 @@ def _is_ours(database: sqlite3.Connection, path: Path) -> bool:
     return True
 
 
-def media(database: sqlite3.Connection) -> Iterator[str]:
-    """What is remembered of ejected media. Nothing in a file that only an older version has written to, and that is just read."""
-    if _has(database, "media"):
-        yield from (body for (body,) in database.execute("SELECT body FROM media ORDER BY vmid"))
+def rows(database: sqlite3.Connection, table: str) -> Iterator[tuple[str, str]]:
+    """Key and body of every row of a table with two columns that not every version had, in the order of the keys.
+
+    None of a file that only an older version has written to, and that is just read.
+    """
+    assert table in ("media", "rates", "links")
+    if _has(database, table):
+        yield from database.execute(f"SELECT * FROM {table} ORDER BY 1")  # noqa: S608 - one of the names above
+
+
+def refusals(database: sqlite3.Connection) -> Iterator[str]:
+    """What is remembered of targets, by guest and node; as `rows`."""
+    if _has(database, "refusals"):
+        yield from (body for (body,) in database.execute("SELECT body FROM refusals ORDER BY vmid, node"))
 
 
 def replication(database: sqlite3.Connection, section: str) -> Iterator[tuple[str, str]]:
@@ -161,7 +179,8 @@ def _update(database: sqlite3.Connection) -> None:
     """Bring an older file up to date, in one transaction."""
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version < SCHEMA_VERSION:
-        _change(database, (_CHANGES[number] for number in range(version + 1, SCHEMA_VERSION + 1)))
+        numbers = range(version + 1, SCHEMA_VERSION + 1)
+        _change(database, (statement for number in numbers for statement in _CHANGES[number].split(";")))
 
 
 def _create(database: sqlite3.Connection) -> None:

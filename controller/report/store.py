@@ -18,8 +18,19 @@ from controller.model.condition import Condition
 from controller.model.errors import Busy, DroverError, Rejected
 from controller.model.event import Event
 from controller.model.ids import ClusterName, NodeName, ObjectRef, Upid, Vmid
-from controller.model.memory import Abort, Backoff, Ejected, Flight, FlightPhase, Memory, Origin
-from controller.model.outcome import Outcome
+from controller.model.memory import (
+    Abort,
+    Backoff,
+    Ejected,
+    Flight,
+    FlightPhase,
+    GuestRate,
+    LinkRate,
+    Memory,
+    Origin,
+    Refusal,
+)
+from controller.model.outcome import Outcome, Result
 from controller.model.reasons import Why
 from controller.model.replication import RefusedJob, ReplicationMemory, TemporaryJob
 from controller.report import history, statefile
@@ -31,6 +42,9 @@ _BACKOFF = TypeAdapter(Backoff)
 _EJECTED = TypeAdapter(Ejected)
 _TEMPORARY = TypeAdapter(TemporaryJob)
 _REFUSED = TypeAdapter(RefusedJob)
+_REFUSAL = TypeAdapter(Refusal)
+_RATE = TypeAdapter(GuestRate)
+_LINK = TypeAdapter(LinkRate)
 _CONDITIONS = TypeAdapter(dict[str, Condition])
 
 
@@ -121,8 +135,19 @@ class Store:
         """Write that a move is to be stopped and why, before PVE is asked; or that PVE has refused."""
         self._change("abort_flight", flight_id, lambda f: replace(f, abort=abort))
 
-    def end_flight(self, flight_id: int, outcome: Outcome, *, backoff: Backoff | None, origin: Origin | None) -> None:
-        """Forget the intent, append `outcome` to the history, and remember exactly this back-off and origin from now on."""
+    def end_flight(
+        self,
+        flight_id: int,
+        outcome: Outcome,
+        *,
+        backoff: Backoff | None,
+        origin: Origin | None,
+        refusal: Refusal | None = None,
+    ) -> None:
+        """Forget the intent, append `outcome` to the history, and remember exactly this back-off and origin from now on.
+
+        With `refusal` what the target did is remembered, too. Who has moved (or is gone) starts anew with every target.
+        """
 
         def work(database: sqlite3.Connection) -> None:
             ended = database.execute("DELETE FROM flights WHERE id = ?", (flight_id,)).rowcount
@@ -130,8 +155,35 @@ class Store:
             history.append_attempt(database, outcome)
             _put(database, "backoffs", outcome.vmid, None if backoff is None else _text(_BACKOFF, backoff))
             _put(database, "origins", outcome.vmid, None if origin is None else _text(_ORIGIN, origin))
+            if outcome.result in (Result.SUCCEEDED, Result.GONE):
+                database.execute("DELETE FROM refusals WHERE vmid = ?", (outcome.vmid,))
+            elif refusal is not None:
+                _put_refusal(database, refusal)
 
         self._remember("end_flight", work)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Remember that a guest is not to be moved to one node for a while."""
+        self._remember("refuse", lambda db: _put_refusal(db, refusal))
+
+    def forget_refusals(self, pairs: Iterable[tuple[Vmid, NodeName]]) -> None:
+        """Let these guests be moved to these nodes again."""
+        known = [(vmid, node) for vmid, node in pairs if node in self._memory.refusals.get(vmid, {})]
+        if known:
+            statement = "DELETE FROM refusals WHERE vmid = ? AND node = ?"
+            self._remember("forget_refusals", lambda db: db.executemany(statement, known))
+
+    def learn(self, rates: Iterable[GuestRate], links: Mapping[NodeName, LinkRate]) -> None:
+        """Remember these rates in place of what was known of the same guests and nodes."""
+        guests = [(rate.identity.vmid, _text(_RATE, rate)) for rate in rates]
+        nodes = [(node, _text(_LINK, link)) for node, link in links.items()]
+
+        def work(database: sqlite3.Connection) -> None:
+            database.executemany("INSERT OR REPLACE INTO rates VALUES (?, ?)", guests)
+            database.executemany("INSERT OR REPLACE INTO links VALUES (?, ?)", nodes)
+
+        if guests or nodes:
+            self._remember("learn", work)
 
     def back_off(self, backoff: Backoff) -> None:
         """Remember that a guest is not to be moved for a while, when there is no flight to end."""
@@ -299,11 +351,19 @@ class Store:
         backoffs = (
             _BACKOFF.validate_json(body) for (body,) in database.execute("SELECT body FROM backoffs ORDER BY vmid")
         )
-        media = (_EJECTED.validate_json(body) for body in statefile.media(database))
+        media = (_EJECTED.validate_json(body) for _, body in statefile.rows(database, "media"))
+        refusals: dict[Vmid, dict[NodeName, Refusal]] = {}
+        for body in statefile.refusals(database):
+            refusal = _REFUSAL.validate_json(body)
+            refusals.setdefault(refusal.identity.vmid, {})[refusal.target] = refusal
+        rates = (_RATE.validate_json(body) for _, body in statefile.rows(database, "rates"))
         return Memory(
             flights={flight.vmid: flight for flight in flights},
             origins={origin.identity.vmid: origin for origin in origins},
             backoffs={backoff.identity.vmid: backoff for backoff in backoffs},
+            refusals=refusals,
+            rates={rate.identity.vmid: rate for rate in rates},
+            links={NodeName(node): _LINK.validate_json(body) for node, body in statefile.rows(database, "links")},
             media={ejected.identity.vmid: ejected for ejected in media},
             replication=_replication(database),
         )
@@ -379,6 +439,11 @@ def _put(database: sqlite3.Connection, table: str, vmid: Vmid, body: str | None)
         database.execute(f"DELETE FROM {table} WHERE vmid = ?", (vmid,))  # noqa: S608 - one of three table names
     else:
         database.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (vmid, body))  # noqa: S608 - same
+
+
+def _put_refusal(database: sqlite3.Connection, refusal: Refusal) -> None:
+    row = (refusal.identity.vmid, refusal.target, _text(_REFUSAL, refusal))
+    database.execute("INSERT OR REPLACE INTO refusals VALUES (?, ?, ?)", row)
 
 
 def _set_meta(database: sqlite3.Connection, key: str, value: str) -> None:

@@ -209,6 +209,17 @@ def _guest(guest: Guest, verdict: Verdict, view: ClusterView, policies: list[str
             "reason": str(backoff.why),
             "message": backoff.message,
         }
+    if targets := view.memory.refusals.get(guest.vmid):
+        found["refusedTargets"] = [
+            {
+                "node": node,
+                "reason": str(refusal.why),
+                "message": refusal.message,
+                "failures": refusal.failures,
+                "untilTime": timestamp(refusal.until) if refusal.until else None,
+            }
+            for node, refusal in sorted(targets.items())
+        ]
     return found
 
 

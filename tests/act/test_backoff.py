@@ -4,9 +4,20 @@ from dataclasses import replace
 
 import pytest
 
-from controller.act.backoff import after_failure, holds_back, mark, news, obstacle, outdated, retry_of
+from controller.act.backoff import (
+    after_failure,
+    holds_back,
+    mark,
+    news,
+    obstacle,
+    outdated,
+    outdated_refusals,
+    retry_of,
+    target_failed,
+    target_refused,
+)
 from controller.model.ids import GuestIdentity, GuestKind, NodeName, ObjectRef, Vmid
-from controller.model.memory import Backoff, Memory
+from controller.model.memory import Backoff, Memory, Refusal
 from controller.model.outcome import Outcome, Result
 from controller.model.plan import Lane
 from controller.model.reasons import Why
@@ -15,6 +26,7 @@ from controller.specs.common import GuestSelector
 from controller.specs.migrationpolicy import MigrationPolicySpec, Retry
 
 WEB = GuestIdentity(Vmid(101), GuestKind.QEMU, "ctime:1")
+PVE2 = NodeName("pve2")
 LABEL = ObjectRef("NodeMaintenance", "label-pve1")
 
 
@@ -86,6 +98,9 @@ BASE = Specs.of([policy(), node()])
 def test_a_changed_spec_starts_anew(now: Specs, free: bool) -> None:
     held = Backoff(WEB, 6, 9e9, Why.MIGRATION_FAILED, "m", mark(LABEL, "gentle", BASE))
     assert outdated(Memory(backoffs={WEB.vmid: held}), now) == ((WEB.vmid,) if free else ())
+    refused = Refusal(WEB, PVE2, Why.NETWORK_MISSING, "m", 9e9, mark(LABEL, "gentle", BASE))
+    of_guest = Memory(refusals={WEB.vmid: {PVE2: refused}})
+    assert outdated_refusals(of_guest, now) == (((WEB.vmid, PVE2),) if free else ())
 
 
 def test_guests_without_a_policy_are_retried_by_default() -> None:
@@ -120,3 +135,43 @@ def test_a_refusal_with_a_back_off_of_now_holds_back(until: float, result: Resul
     memory = Memory(backoffs={WEB.vmid: Backoff(WEB, 0, until, Why.LOCAL_MEDIA, "an ISO", "x@1")})
     assert holds_back(refusal(result=result), memory) is holds
     assert not holds_back(refusal(result=result), Memory())
+
+
+def looking(times: int) -> list[float]:
+    """The waits after each of so many looks at a target that is no good."""
+    known: Refusal | None = None
+    waits = []
+    for _ in range(times):
+        known = target_refused(WEB, PVE2, known, why=Why.NETWORK_MISSING, message="m", now=1000.0, under="x@1")
+        waits.append(known.until - 1000.0)
+    return waits
+
+
+def test_a_target_that_is_no_good_is_looked_at_again_less_and_less_often() -> None:
+    assert looking(8) == [60.0, 60.0, 60.0, 60.0, 60.0, 120.0, 240.0, 300.0]
+
+
+def test_failures_of_a_target_are_counted_under_the_same_specs_and_by_the_same_guest() -> None:
+    def failed(before: Refusal | None, under: str = "x@1", why: Why = Why.MIGRATION_FAILED) -> Refusal | None:
+        return target_failed(WEB, PVE2, before, why=why, message="m", under=under)
+
+    once = failed(None)
+    assert once is not None
+    assert (once.failures, once.until) == (1, 0.0), "it stays a candidate"
+    twice = failed(once)
+    assert twice is not None
+    assert twice.failures == 2
+    anew = failed(twice, under="x@2")
+    assert anew is not None
+    assert anew.failures == 1
+    assert failed(twice, why=Why.DOWNTIME_EXCEEDED) is twice, "a restless guest is restless everywhere"
+
+
+def test_a_refusal_by_a_target_makes_the_tick_plan_again_and_is_told_once() -> None:
+    known = target_refused(WEB, PVE2, None, why=Why.LOCAL_MEDIA, message="an ISO", now=1000.0, under="x@1")
+    memory = Memory(refusals={WEB.vmid: {PVE2: known}})
+    assert holds_back(refusal(), memory)
+    assert news([refusal()], memory) == ()
+    other = Memory(refusals={WEB.vmid: {NodeName("pve3"): replace(known, target=NodeName("pve3"))}})
+    assert not holds_back(refusal(), other)
+    assert news([refusal()], other) == (refusal(),)

@@ -24,7 +24,7 @@ from controller.model.condition import Condition, Status
 from controller.model.errors import Busy, DroverError, Rejected, Retry
 from controller.model.event import Event, EventType
 from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName, ObjectRef, Upid, Vmid
-from controller.model.memory import Backoff, Ejected, Flight, FlightPhase, Memory, Origin
+from controller.model.memory import Backoff, Ejected, Flight, FlightPhase, GuestRate, LinkRate, Memory, Origin, Refusal
 from controller.model.outcome import Outcome, Progress, Result
 from controller.model.plan import Lane, MoveOptions
 from controller.model.reasons import Why
@@ -70,6 +70,10 @@ def backoff(vmid: int = 101, failures: int = 1) -> Backoff:
     )
 
 
+def refusal(vmid: int = 101, target: NodeName = PVE2) -> Refusal:
+    return Refusal(identity(vmid), target, Why.NETWORK_MISSING, "pve2 has no vmbr1", until=2000.0, under="x@1", looks=1)
+
+
 def outcome(vmid: int = 101, result: Result = Result.SUCCEEDED, at: float = 1100.0) -> Outcome:
     return Outcome(
         identity=identity(vmid),
@@ -111,6 +115,8 @@ def test_everything_survives_a_restart(tmp_path: Path) -> None:
         before.attach_task(begun.id, UPID, ha=True)
         before.flight_phase(begun.id, FlightPhase.VERIFYING, waiting="the lock", since=1234.5)
         before.back_off(backoff(102))
+        before.refuse(refusal(102))
+        before.learn([GuestRate(identity(102), 5e6, 1000.0)], {PVE1: LinkRate(1e9, 1000.0)})
         before.pin("production")
         before.save_source("{}")
         before.record_event(event("on its way"))
@@ -131,7 +137,12 @@ def test_everything_survives_a_restart(tmp_path: Path) -> None:
         )
         assert after.memory() == remembered
         assert after.memory() == Memory(
-            flights={Vmid(101): expected}, origins={Vmid(101): origin()}, backoffs={Vmid(102): backoff(102)}
+            flights={Vmid(101): expected},
+            origins={Vmid(101): origin()},
+            backoffs={Vmid(102): backoff(102)},
+            refusals={Vmid(102): {PVE2: refusal(102)}},
+            rates={Vmid(102): GuestRate(identity(102), 5e6, 1000.0)},
+            links={PVE1: LinkRate(1e9, 1000.0)},
         )
         assert after.pinned() == "production"
         assert after.source() == "{}"
@@ -231,6 +242,19 @@ def test_the_end_of_a_flight_says_exactly_what_is_remembered_from_then_on(store:
     begun = store.begin_flight(flight(), origin=None)
     store.end_flight(begun.id, outcome(), backoff=None, origin=None)
     assert store.memory() == Memory()
+
+
+def test_who_has_moved_starts_anew_with_every_target_and_who_failed_does_not(store: Store) -> None:
+    store.refuse(refusal(target=PVE2))
+    begun = store.begin_flight(flight(), origin=None)
+    failed = dataclasses.replace(refusal(target=PVE3), failures=1)
+    store.end_flight(begun.id, outcome(result=Result.FAILED), backoff=None, origin=None, refusal=failed)
+    assert store.memory().refusals == {Vmid(101): {PVE2: refusal(), PVE3: failed}}
+    store.forget_refusals([(Vmid(101), PVE2), (Vmid(102), PVE2)])
+    assert store.memory().refusals == {Vmid(101): {PVE3: failed}}
+    begun = store.begin_flight(flight(), origin=None)
+    store.end_flight(begun.id, outcome(), backoff=None, origin=None)
+    assert store.memory().refusals == {}
 
 
 def test_forgetting_is_by_guest_and_writes_nothing_when_there_is_nothing_to_forget(store: Store) -> None:
@@ -460,13 +484,16 @@ def test_a_file_of_the_first_version_is_brought_up_to_date_and_read_before_that(
     with contextlib.closing(Store.open(tmp_path, LAB)) as store:
         store.begin_flight(flight(), origin=origin())
     with contextlib.closing(sqlite3.connect(tmp_path / "lab.sqlite3")) as database:
-        database.execute("DROP TABLE media")
-        database.execute("DROP TABLE replication")
+        for table in ("media", "replication", "refusals", "rates", "links"):
+            database.execute(f"DROP TABLE {table}")
         database.execute("PRAGMA user_version = 1")
     with contextlib.closing(Store.read_only(tmp_path, LAB)) as reading:
         assert list(reading.memory().flights) == [101]
         assert reading.memory().media == {}
         assert reading.memory().replication == ReplicationMemory()
+        assert not reading.memory().refusals
+        assert not reading.memory().rates
+        assert not reading.memory().links
     with contextlib.closing(Store.open(tmp_path, LAB)) as store:
         assert list(store.memory().flights) == [101]
         store.remember_media(Ejected(flight().identity, NodeName("pve1"), {"ide2": "local:iso/a.iso"}, "", 1.0))
@@ -474,6 +501,8 @@ def test_a_file_of_the_first_version_is_brought_up_to_date_and_read_before_that(
         assert store.memory().media[Vmid(101)].drives == {"ide2": "local:iso/a.iso"}
         store.forget_media([Vmid(101)])
         assert store.memory().media == {}
+        store.refuse(refusal())
+        assert store.memory().refusals == {Vmid(101): {PVE2: refusal()}}
 
 
 def test_what_replication_needs_is_remembered_until_it_is_forgotten(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from controller.decide.preflight import (
     verdict,
 )
 from controller.decide.preflight.finding import Check, Finding, Level, Look
-from controller.model import view
 from controller.model.ids import GuestKind
 from controller.model.memory import Memory
 from controller.model.observed import Fresh, Observed
@@ -77,10 +76,9 @@ def findings(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Mem
     return tuple(finding for check in CHECKS for finding in check(look))
 
 
-def objections(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Memory) -> tuple[view.Finding, ...]:
+def objections(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Memory) -> tuple[Finding, ...]:
     """Only what speaks against starting the move now; the first one is the reason to name."""
-    found = findings(move, fresh, specs, seen, memory)
-    return tuple(view.Finding(False, each.why, each.message) for each in found if each.level is Level.FAIL)
+    return tuple(each for each in findings(move, fresh, specs, seen, memory) if each.level is Level.FAIL)
 
 
 def ejections(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Memory) -> Mapping[str, str]:

@@ -70,7 +70,11 @@ def _local_disk_troubles(look: Look) -> Iterator[Finding]:
 
 
 def _local(look: Look, disk: LocalDisk, reason: str) -> tuple[Finding, ...]:
-    return fail(Why.LOCAL_DISK, f"{look.named} has disk {disk.volume} on local storage: {reason}")
+    return fail(
+        Why.LOCAL_DISK,
+        f"{look.named} has disk {disk.volume} on local storage: {reason}",
+        elsewhere=bool(look.replication_targets - {look.move.target}),
+    )
 
 
 def _replicated(look: Look, disk: LocalDisk) -> bool:

@@ -35,6 +35,7 @@ class Finding:
     message: str
     remedy: str = ""
     busy: bool = False
+    elsewhere: bool = False  # it is about this target: another one may be free of it
     check: str = ""  # the sentence that does not hold, or holds: the name of the check
 
 
@@ -127,12 +128,32 @@ def check(*tells: Why) -> Callable[[Judge], Check]:
     return made
 
 
+OF_THE_TARGET = frozenset(
+    {
+        Why.CPU_INCOMPATIBLE,
+        Why.HA_WOULD_UNDO,
+        Why.MACHINE_UNKNOWN,
+        Why.NETWORK_MISSING,
+        Why.NOT_ALLOWED_BY_PVE,
+        Why.NOT_A_REPLICATION_TARGET,
+        Why.NO_SPACE,
+        Why.PINNED_TO_HARDWARE,
+        Why.REPLICATION_FAILING,
+        Why.STORAGE_CONTENT,
+        Why.STORAGE_MISSING,
+        Why.STORAGE_OFFLINE,
+        Why.TARGET_OLDER,
+        Why.TOO_FEW_CPUS,
+    }
+)
+"""Reasons that speak against one target and not against moving the guest; the planner chooses another."""
+
 DEFAULTS = MigrationPolicySpec.model_validate({"guestSelector": {}})
 
 
-def fail(why: Why, message: str, remedy: str = "") -> tuple[Finding, ...]:
-    """The move must not start, until somebody changes something."""
-    return (Finding(Level.FAIL, why, message, remedy or why.remedy),)
+def fail(why: Why, message: str, remedy: str = "", *, elsewhere: bool = False) -> tuple[Finding, ...]:
+    """The move must not start, until somebody changes something. `elsewhere`: to this target, whatever its reason."""
+    return (Finding(Level.FAIL, why, message, remedy or why.remedy, elsewhere=elsewhere or why in OF_THE_TARGET),)
 
 
 def wait(why: Why, message: str) -> tuple[Finding, ...]:
