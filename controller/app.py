@@ -6,7 +6,7 @@ Called by `cli` (`run`, `plan`, `preflight`, `record`) and by `rehearse.demo`.
 import asyncio
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
@@ -14,18 +14,20 @@ import structlog
 from controller.act.trial import Trial, trials
 from controller.clock import Clock, SystemClock
 from controller.decide import decide
+from controller.decide.candidates import Explainer
 from controller.decide.preflight import wish
 from controller.loop.cluster_loop import Connection, Wiring
 from controller.loop.daemon import Daemon
 from controller.loop.planner import ThreadPlanner
 from controller.loop.publish import Listener, Publisher
 from controller.model.errors import DroverError
+from controller.model.explanation import Explanation
 from controller.model.ids import ClusterName, NodeName, Vmid
 from controller.model.memory import Memory
 from controller.model.observed import Guest, Observed
 from controller.model.plan import Plan
 from controller.model.reasons import Why
-from controller.model.view import Finding
+from controller.model.view import ClusterView, Finding
 from controller.observe.cluster import Observer
 from controller.pve.client import PveClient
 from controller.pve.metered import Call, Metered
@@ -85,7 +87,7 @@ async def serve(
     )
     settings.state_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     daemon = Daemon(FolderSource(settings.source), wiring, held=remembered(settings.state_directory))
-    server = await http.serve(board, metrics, settings.http)
+    server = await http.serve(board, metrics, settings.http, explain_guest)
     socket = await control.serve(settings.socket, confirm=daemon.confirm, look=daemon.look_again)
     ready(server.address)
     log.info("started", source=str(settings.source), address=server.address)
@@ -102,6 +104,13 @@ async def serve(
         await asyncio.wait({task}, timeout=SHUTDOWN_SECONDS)
         await socket.close()
         await server.close()
+
+
+def explain_guest(view: ClusterView, specs: Specs, vmid: Vmid) -> Explanation:
+    """Explain one guest of a view that has a plan. Raises KeyError when it was not seen."""
+    assert view.seen is not None
+    assert view.plan is not None
+    return Explainer(specs.for_cluster(view.cluster), view.seen, view.memory, view.plan).explain(vmid)
 
 
 def remembered(state_directory: Path) -> Held:
@@ -178,6 +187,21 @@ class PlanResult:
     error: DroverError | None
     lacking: tuple[str, ...] = ()  # rights of the token: without them PVE leaves rows out of lists
     missing_rights: tuple[str, ...] = ()  # the `pveum` lines that would grant them
+    memory: Memory = field(default_factory=Memory)
+
+    def explainer(self) -> Explainer | None:
+        """What explains the guests of this plan; None without one."""
+        if self.seen is None or self.plan is None:
+            return None
+        return Explainer(self.specs, self.seen, self.memory, self.plan)
+
+
+def explained(result: PlanResult, guest: str) -> list[Explanation]:
+    """Explanations of the guests that have this number or name."""
+    explainer = result.explainer()
+    if explainer is None or result.seen is None:
+        return []
+    return [explainer.explain(v) for v, one in sorted(result.seen.guests.items()) if guest in (str(v), one.name)]
 
 
 def plan_once(settings: Settings, path: Path | None = None, cluster: str | None = None) -> list[PlanResult]:
@@ -203,7 +227,7 @@ async def _plan(settings: Settings, held: Held, name: ClusterName) -> PlanResult
         memory = read_memory(settings.state_directory, name) or Memory()
     except DroverError as error:
         return replace(result, error=error)
-    return replace(result, seen=seen, plan=decide(specs, seen, memory))
+    return replace(result, seen=seen, plan=decide(specs, seen, memory), memory=memory)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "demo": "Play a drain and the way back on a simulated cluster.",
         "run": "Run the daemon.",
         "plan": "Show what would be moved, and why.",
+        "explain": "Show why a guest is where it is, or goes where it goes.",
         "preflight": "Show everything that speaks against a move.",
         "status": "Show how everything stands.",
         "get": "List objects of a kind, or guests, migrations, plans.",

@@ -55,7 +55,9 @@ def as_data(results: Iterable[app.PlanResult]) -> dict[str, object]:
     items: list[object] = []
     for result in results:
         if result.plan is not None:
-            item = plan_data(result.plan, result.seen, command_line)
+            explainer = result.explainer()
+            explain = explainer.explain if explainer is not None else None
+            item = plan_data(result.plan, result.seen, command_line, explain)
         else:
             item = {"apiVersion": API_VERSION, "kind": "Plan", "metadata": {"name": result.cluster}, "status": {}}
         status = item["status"]

@@ -7,13 +7,17 @@ import asyncio
 import ipaddress
 import json
 import socket
+from collections.abc import Callable
+from typing import TypeAlias
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from controller.model.errors import DroverError
-from controller.model.ids import ObjectRef
+from controller.model.explanation import Explanation
+from controller.model.ids import ObjectRef, Vmid
+from controller.model.view import ClusterView
 from controller.report import objects, views
 from controller.report.board import Board, Published
 from controller.report.metrics import Metrics, Scrape
@@ -22,11 +26,14 @@ from controller.report.overview import overview
 from controller.report.page import page
 from controller.report.units import timestamp
 from controller.settings import HttpSettings
-from controller.specs import API_VERSION, KINDS
+from controller.specs import API_VERSION, KINDS, Specs
 
 API = f"/apis/{API_VERSION}"
 TIME_HEADER = "Drover-Time"
 """Every answer tells the daemon's time: ages are counted from it, not from the reader's clock."""
+
+Explainer: TypeAlias = Callable[[ClusterView, Specs, Vmid], Explanation]
+"""Explains one guest of a view that has a plan (`decide.candidates`, which this room does not know)."""
 
 _LOOPBACK = ("localhost", "localhost.localdomain", "ip6-localhost")
 
@@ -43,9 +50,11 @@ class Serving:
         await self._runner.cleanup()
 
 
-async def serve(board: Board, metrics: Metrics, settings: HttpSettings) -> Serving:
+async def serve(board: Board, metrics: Metrics, settings: HttpSettings, explain: Explainer | None = None) -> Serving:
     """Listen where `settings` say; port 0 takes a free one. Raises OSError when that is not possible."""
-    app = application(board, Scrape(metrics.registry, board.clock.monotonic), listen_host=settings.host)
+    app = application(
+        board, Scrape(metrics.registry, board.clock.monotonic), listen_host=settings.host, explain=explain
+    )
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
     await runner.setup()
     try:
@@ -57,11 +66,11 @@ async def serve(board: Board, metrics: Metrics, settings: HttpSettings) -> Servi
     return Serving(runner, f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
 
-def application(board: Board, scrape: Scrape, *, listen_host: str) -> web.Application:
+def application(board: Board, scrape: Scrape, *, listen_host: str, explain: Explainer | None = None) -> web.Application:
     """The application; `listen_host` is a name under which browsers and scrapers may ask for it."""
     names = frozenset(name.lower() for name in (*_LOOPBACK, listen_host, socket.gethostname()))
     app = web.Application(middlewares=[_guarded(names, board)])
-    served = _Served(board, scrape)
+    served = _Served(board, scrape, explain)
     app.add_routes(
         [
             web.get("/", served.page),
@@ -71,6 +80,7 @@ def application(board: Board, scrape: Scrape, *, listen_host: str) -> web.Applic
             web.get(f"{API}/overview", served.overview),
             web.get(f"{API}/overview/watch", served.watch),
             web.get(API, served.kinds),
+            web.get(f"{API}/explanations/{{name}}", served.explanation),
             web.get(f"{API}/{{plural}}", served.listing),
             web.get(f"{API}/{{plural}}/{{name}}", served.one),
         ]
@@ -128,8 +138,9 @@ def _headers(board: Board) -> dict[str, str]:
 class _Served:
     """The handlers, around one board."""
 
-    def __init__(self, board: Board, scrape: Scrape) -> None:
+    def __init__(self, board: Board, scrape: Scrape, explain: Explainer | None) -> None:
         self._board = board
+        self._explain = explain
         self._scrape = scrape
         self._stopping = asyncio.Event()
 
@@ -198,6 +209,27 @@ class _Served:
             which = ", ".join(f"{_names(item)[0]} in cluster {_cluster_of(item)}" for item in found)
             raise web.HTTPConflict(text=f"{name} is ambiguous: {which}")
         return _json(found[0])
+
+    async def explanation(self, request: web.Request) -> web.StreamResponse:
+        """Every node with its verdict about one guest, as the last plan has it."""
+        name, cluster = request.match_info["name"], request.query.get("cluster")
+        found = [
+            (shown, guest.vmid)
+            for key, shown in self._board.clusters.items()
+            if shown.view.seen is not None and cluster in (None, key)
+            for guest in shown.view.seen.guests.values()
+            if name in (str(guest.vmid), guest.name)
+        ]
+        if not found:
+            raise web.HTTPNotFound(text=f"there is no Guest {name}")
+        if len(found) > 1:
+            which = ", ".join(f"{vmid} in cluster {shown.view.cluster}" for shown, vmid in found)
+            raise web.HTTPConflict(text=f"{name} is ambiguous: {which}")
+        [(shown, vmid)] = found
+        if shown.view.plan is None or self._explain is None:
+            raise web.HTTPNotFound(text=f"cluster {shown.view.cluster} has no plan yet")
+        told = await asyncio.to_thread(self._explain, shown.view, shown.specs, vmid)
+        return _json(views.explanation_data(told, shown.view.cluster))
 
     async def _items(self, request: web.Request) -> tuple[str, list[Data]]:
         plural, board = request.match_info["plural"], self._board

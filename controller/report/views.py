@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from controller.model.event import Event
+from controller.model.explanation import Explanation
 from controller.model.ids import ClusterName, ObjectRef, Vmid
 from controller.model.memory import Flight
 from controller.model.observed import Guest, Observed
@@ -35,12 +36,21 @@ def view_of(word: str) -> str | None:
     return next((plural for plural, (_, others) in VIEWS.items() if wanted in (plural, *others)), None)
 
 
-def plan_data(plan: Plan, seen: Observed | None, command: Callable[[Move], str] | None = None) -> Data:
-    """A plan. `command`: the line that a person would type for a move, shown when given."""
+def plan_data(
+    plan: Plan,
+    seen: Observed | None,
+    command: Callable[[Move], str] | None = None,
+    explain: Callable[[Vmid], Explanation] | None = None,
+) -> Data:
+    """A plan. `command`: the line that a person would type for a move; `explain`: every node with its verdict; shown when given."""
+
+    def candidates(vmid: Vmid) -> Data:
+        return {} if explain is None else {"candidates": _candidates(explain(vmid))}
+
     status: Data = {
         "digest": plan.digest,
         "madeTime": timestamp(plan.at),
-        "moves": [_move(move, command) for move in plan.moves],
+        "moves": [{**_move(move, command), **candidates(move.vmid)} for move in plan.moves],
         "waiting": [
             {
                 **_guest_words(wait.vmid, seen),
@@ -49,6 +59,7 @@ def plan_data(plan: Plan, seen: Observed | None, command: Callable[[Move], str] 
                 "remedy": wait.why.remedy,
                 "cause": str(wait.cause),
                 **({"move": _move(wait.move, command)} if wait.move is not None else {}),
+                **candidates(wait.vmid),
             }
             for wait in plan.waiting
         ],
@@ -59,6 +70,7 @@ def plan_data(plan: Plan, seen: Observed | None, command: Callable[[Move], str] 
                 "message": stop.message,
                 "remedy": stop.remedy,
                 "cause": str(stop.cause),
+                **candidates(stop.vmid),
             }
             for stop in plan.blocked
         ],
@@ -72,6 +84,28 @@ def plan_data(plan: Plan, seen: Observed | None, command: Callable[[Move], str] 
         "unsafe": list(plan.unsafe),
     }
     return _view("Plan", plan.cluster, plan.cluster, status)
+
+
+def explanation_data(told: Explanation, cluster: ClusterName) -> Data:
+    """Why a guest is where it is, or goes where it goes."""
+    status: Data = {
+        "vmid": told.vmid,
+        "name": told.name,
+        "node": told.node,
+        "candidates": _candidates(told),
+        "rules": [str(ref) for ref in told.rules],
+    }
+    if told.why is not None:
+        said = {"reason": str(told.why), "message": told.message, "cause": str(told.cause or ""), "waits": told.waits}
+        status |= {key: value for key, value in said.items() if value != ""}
+    if told.target is not None:
+        status |= {"target": told.target, "moveBytes": told.move_bytes}
+        status |= {} if told.seconds is None else {"seconds": round(told.seconds, 1)}
+    return _view("Explanation", str(told.vmid), cluster, status)
+
+
+def _candidates(told: Explanation) -> list[Data]:
+    return [{"node": one.node, "fitness": str(one.fitness), "message": one.message} for one in told.candidates]
 
 
 def guest_list(view: ClusterView) -> list[Data]:

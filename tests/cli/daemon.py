@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from controller.app import explain_guest
 from controller.cli import drover
 from controller.report import control, http
 from controller.report.board import Board
@@ -35,7 +36,7 @@ class Daemon:
 async def _serve(daemon: Daemon, folder: Path, ready: threading.Event, stop: asyncio.Event) -> None:
     state = scene.store(folder)
     board, metrics = scene.board(store=state)
-    server = await http.serve(board, metrics, HttpSettings(port=0))
+    server = await http.serve(board, metrics, HttpSettings(port=0), explain_guest)
     daemon.url, daemon.board, daemon.socket = server.address, board, folder / "run" / "control.sock"
     daemon.loop = asyncio.get_running_loop()
 

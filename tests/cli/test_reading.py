@@ -147,6 +147,18 @@ def test_colours_are_for_terminals_that_want_them(said: Said, daemon: Daemon, mo
     assert not ANSI.search(said("status", "--server", daemon.url, color=True).output)
 
 
+def test_explain_has_every_node_with_its_verdict(said: Said, daemon: Daemon) -> None:
+    lines = said("explain", "102", "--server", daemon.url).output.splitlines()
+    assert lines[0] == "102 db-2 on pve1"
+    assert any(line.startswith("  goes to pve3: ") for line in lines)
+    assert [line.split()[:2] for line in lines if line.startswith("  pve")] == [
+        ["pve1", "Here"],
+        ["pve2", "RuledOut"],
+        ["pve3", "Chosen"],
+    ]
+    assert "there is no Guest 999" in said("explain", "999", "--server", daemon.url).output
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
