@@ -3,7 +3,7 @@
 Used by `observe` (reads), `act` (starting and following moves) and `app` (the self-check). One instance per cluster.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final, TypeVar
 from urllib.parse import quote
 
@@ -197,6 +197,62 @@ class PveClient:
         path = f"{_guest(node, GuestKind.QEMU, vmid)}/config"
         await self._call("PUT", self._transport.put, path, {**drives, "digest": digest})
 
+    # Replication jobs
+
+    async def replication_job(self, job_id: str) -> tuple[ReplicationJob, str]:
+        """One job as it is configured now, and the digest that a change of it may name. Raises Rejected(NOT_FOUND)."""
+        return await self._read(_job(job_id), decode.replication_job)
+
+    async def create_job(
+        self, job_id: str, target: NodeName, *, schedule: str, rate_mb_s: float | None, comment: str, disabled: bool = False
+    ) -> None:
+        """Make a job. PVE checks neither the storage on the target, nor its space, nor whether it is online.
+
+        Raises Stale(JOB_EXISTS) when there is one of this id or to this target, Rejected(NOT_REPLICABLE) for a volume that no
+        job can copy, Stale(GUEST_GONE, GUEST_MOVED). Needs Datastore.Allocate on /storage before 9.0, VM.Replicate on the guest
+        since (pve-manager: PVE/API2/ReplicationConfig.pm).
+        """
+        params: dict[str, Param] = {"id": job_id, "type": "local", "target": target, "schedule": schedule}
+        params |= {"comment": comment} if comment else {}
+        params |= {} if rate_mb_s is None else {"rate": rate_mb_s}
+        params |= {"disable": True} if disabled else {}
+        await self._call("POST", self._transport.post, "/cluster/replication", params)
+
+    async def change_job(
+        self, job_id: str, values: Mapping[str, Param], *, delete: Collection[str] = (), digest: str = ""
+    ) -> None:
+        """Change keys of a job and take others away; target and type are fixed. PVE calls a job without `disable` enabled.
+
+        Raises Stale(STATE_CHANGED) when the jobs are not those of `digest` any more, Rejected(NOT_FOUND).
+        """
+        params = dict(values)
+        params |= {"delete": ",".join(sorted(delete))} if delete else {}
+        params |= {"digest": digest} if digest else {}
+        await self._call("PUT", self._transport.put, _job(job_id), params)
+
+    async def remove_job(self, job_id: str, *, keep_data: bool = False, force: bool = False) -> None:
+        """Have a job removed: PVE marks it, and the guest's node cleans up within a minute or when the target is back.
+
+        keep_data: only the snapshots on the source go, the replica stays. force: the entry goes at once, nothing is cleaned up;
+        PVE does not take both. Raises Rejected(NOT_FOUND) when there is no such job.
+        """
+        params: dict[str, Param] = {"force": True} if force else {"keep": True} if keep_data else {}
+        await self._call("DELETE", self._transport.delete, _job(job_id), params or None)
+
+    async def sync_now(self, node: NodeName, job_id: str) -> None:
+        """Make a job due at the next minute; `node` is where its guest is.
+
+        Raises Busy(GUEST_LOCKED) after 10 s while a run is under way, Rejected(NOT_FOUND) when the guest is elsewhere.
+        """
+        path = f"/nodes/{_quoted(node)}/replication/{_quoted(job_id)}/schedule_now"
+        await self._call("POST", self._transport.post, path, None)
+
+    async def job_log(self, node: NodeName, job_id: str, start: int = 0) -> tuple[tuple[str, ...], int]:
+        """Up to LOG_PAGE lines of the last run of a job on `node`, from line `start`, and the start of the next read."""
+        path = f"/nodes/{_quoted(node)}/replication/{_quoted(job_id)}/log"
+        lines = await self._read(path, tasklog.real_lines, {"start": start, "limit": LOG_PAGE})
+        return lines, start + len(lines)
+
     # Tasks
 
     async def node_tasks(
@@ -276,6 +332,10 @@ def _quoted(segment: str) -> str:
 
 def _guest(node: NodeName, kind: GuestKind, vmid: Vmid) -> str:
     return f"/nodes/{_quoted(node)}/{kind.value}/{vmid}"
+
+
+def _job(job_id: str) -> str:
+    return f"/cluster/replication/{_quoted(job_id)}"
 
 
 def _sid(kind: GuestKind, vmid: Vmid) -> str:

@@ -1,7 +1,7 @@
 """What a failed call means and what to do next: the one table from PVE's words to Drover's errors.
 
 Used by `pve.client` and `pve.metered`. Beside `pve.tasklog` the only file that matches PVE's message text; the texts are those of
-qemu-server (PVE/API2/Qemu.pm), pve-container (PVE/API2/LXC.pm), pve-guest-common (PVE/AbstractConfig.pm), pve-cluster
+qemu-server (PVE/API2/Qemu.pm), pve-container (PVE/API2/LXC.pm), pve-guest-common (PVE/AbstractConfig.pm, PVE/ReplicationConfig.pm), pve-cluster
 (PVE/Cluster.pm) and pve-storage (PVE/Storage.pm), unchanged from 7.4 to 9.2.
 """
 
@@ -38,10 +38,18 @@ _TEXTS: Final = _rows(
     (r"Configuration file '.*' does not exist", Stale, Why.GUEST_MOVED),
     (r"unable to find configuration file for (?:VM|CT)", Stale, Why.GUEST_MOVED),
     (r"can't migrate running (?:VM|container) without", Stale, Why.STATE_CHANGED),
+    (r"replication job '.*' already exists|replication job for guest '.*' already exists", Stale, Why.JOB_EXISTS),
+    (r"^Guest '\d+' does not exist", Stale, Why.GUEST_GONE),
+    (r"does not match current node of guest|^Source and target must not be identical", Stale, Why.GUEST_MOVED),
     (r"checksum mismatch|detected modified configuration", Stale, Why.STATE_CHANGED),
     # No until somebody changes something.
     (r"not a replication target", Rejected, Why.NOT_A_REPLICATION_TARGET),
-    (r"no such cluster node|hostname lookup '.*' failed", Rejected, Why.UNKNOWN_NODE),
+    (
+        r"missing replicate feature on volume|unable to replicate|^No replicatable volumes found",
+        Rejected,
+        Why.NOT_REPLICABLE,
+    ),
+    (r"^Target '.*' does not exist|no such cluster node|hostname lookup '.*' failed", Rejected, Why.UNKNOWN_NODE),
     (
         r"storage '.*' (?:does not exist|does not support|is disabled|is not available)",
         Rejected,
