@@ -185,6 +185,12 @@ class Why(StrEnum):
         "`fail_count` of the job in `/nodes/{node}/replication` on the guest's node; three in a row count as broken.",
         "See the job's log on the guest's node.",
     )
+    NOT_REPLICABLE = (
+        "NotReplicable",
+        "One of its volumes can't be replicated: only volumes on ZFS pools can.",
+        "The types of the storages of its volumes, also of unused ones; PVE refuses a job for it.",
+        "Move the volume to ZFS, say `replicate=0` for it, or set `localDisksFallback: Copy` in its MigrationPolicy.",
+    )
     STORAGE_MISSING = (
         "StorageMissing",
         "The target has no storage of the name that a disk needs.",
@@ -456,6 +462,20 @@ class Why(StrEnum):
         "It ended up on a node that was not the target.",
         "After the task the guest's config is on a node that is neither source nor target.",
         "",
+    )
+
+    # What is done with replication jobs
+    JOB_EXISTS = (
+        "JobExists",
+        "There is a replication job of this number, or one of this guest to this target, already.",
+        "PVE refuses to make a second one.",
+        "Nothing: Drover looks again.",
+    )
+    NOT_OURS = (
+        "NotOurs",
+        "The replication job is somebody else's by now: its comment no longer says that Drover manages it.",
+        "The comment is read again right before a job is changed or removed.",
+        "Nothing, or let a ReplicationPolicy with `adoptExisting` take it over.",
     )
 
     # Cluster and connection

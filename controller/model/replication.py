@@ -98,6 +98,17 @@ class TemporaryJob:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedSync:
+    """A job was asked to run at once: when last (epoch seconds, our clock), and how often since it has had this direction."""
+
+    job_id: str
+    source: NodeName
+    target: NodeName
+    at: float
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class RefusedJob:
     """A change of a job that PVE refused; it is not asked for again before `until` (epoch seconds, our clock)."""
 
@@ -117,6 +128,7 @@ class ReplicationMemory:
 
     temporary: Mapping[str, TemporaryJob] = field(default_factory=lambda: MappingProxyType({}))  # by job id
     refused: Mapping[str, RefusedJob] = field(default_factory=lambda: MappingProxyType({}))  # by job id
+    asked: Mapping[str, AskedSync] = field(default_factory=lambda: MappingProxyType({}))  # by job id
     policies: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     gone_since: Mapping[NodeName, float] = field(default_factory=lambda: MappingProxyType({}))  # targets; our clock
 

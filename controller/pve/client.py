@@ -204,18 +204,24 @@ class PveClient:
         return await self._read(_job(job_id), decode.replication_job)
 
     async def create_job(
-        self, job_id: str, target: NodeName, *, schedule: str, rate_mb_s: float | None, comment: str, disabled: bool = False
+        self,
+        job_id: str,
+        target: NodeName,
+        *,
+        source: NodeName,
+        schedule: str,
+        rate_mb_s: float | None,
+        comment: str,
     ) -> None:
-        """Make a job. PVE checks neither the storage on the target, nor its space, nor whether it is online.
+        """Make a job; PVE compares `source` with where the guest is, and knows nothing of the target's storages and state.
 
         Raises Stale(JOB_EXISTS) when there is one of this id or to this target, Rejected(NOT_REPLICABLE) for a volume that no
         job can copy, Stale(GUEST_GONE, GUEST_MOVED). Needs Datastore.Allocate on /storage before 9.0, VM.Replicate on the guest
         since (pve-manager: PVE/API2/ReplicationConfig.pm).
         """
-        params: dict[str, Param] = {"id": job_id, "type": "local", "target": target, "schedule": schedule}
-        params |= {"comment": comment} if comment else {}
+        params: dict[str, Param] = {"id": job_id, "type": "local", "target": target, "source": source}
+        params |= {"schedule": schedule, "comment": comment}
         params |= {} if rate_mb_s is None else {"rate": rate_mb_s}
-        params |= {"disable": True} if disabled else {}
         await self._call("POST", self._transport.post, "/cluster/replication", params)
 
     async def change_job(

@@ -244,6 +244,15 @@ def replication_jobs(answer: Json) -> tuple[ReplicationJob, ...]:
     return known(_replication_row(row) for row in rows(answer))
 
 
+def replication_job(answer: Json) -> tuple[ReplicationJob, str]:
+    """/cluster/replication/{id}, and the digest of the file with all jobs, which only this call tells."""
+    row = record(answer)
+    job = _replication_row(row)
+    if job is None:
+        raise DecodeError("a replication job without guest, target or id")
+    return job, text(row.get("digest"))
+
+
 def _replication_row(row: Row) -> ReplicationJob | None:
     number, target, name = vmid(row.get("guest")), node_name(row.get("target")), text(row.get("id"))
     if number is None or target is None or not name:

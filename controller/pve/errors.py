@@ -1,8 +1,8 @@
 """What a failed call means and what to do next: the one table from PVE's words to Drover's errors.
 
 Used by `pve.client` and `pve.metered`. Beside `pve.tasklog` the only file that matches PVE's message text; the texts are those of
-qemu-server (PVE/API2/Qemu.pm), pve-container (PVE/API2/LXC.pm), pve-guest-common (PVE/AbstractConfig.pm, PVE/ReplicationConfig.pm), pve-cluster
-(PVE/Cluster.pm) and pve-storage (PVE/Storage.pm), unchanged from 7.4 to 9.2.
+qemu-server (PVE/API2/Qemu.pm), pve-container (PVE/API2/LXC.pm), pve-guest-common (PVE/AbstractConfig.pm,
+PVE/ReplicationConfig.pm), pve-cluster (PVE/Cluster.pm) and pve-storage (PVE/Storage.pm), unchanged from 7.4 to 9.2.
 """
 
 import re

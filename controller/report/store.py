@@ -32,7 +32,7 @@ from controller.model.memory import (
 )
 from controller.model.outcome import Outcome, Result
 from controller.model.reasons import Why
-from controller.model.replication import RefusedJob, ReplicationMemory, TemporaryJob
+from controller.model.replication import AskedSync, RefusedJob, ReplicationMemory, TemporaryJob
 from controller.report import history, statefile
 
 _T = TypeVar("_T")
@@ -45,6 +45,7 @@ _REFUSED = TypeAdapter(RefusedJob)
 _REFUSAL = TypeAdapter(Refusal)
 _RATE = TypeAdapter(GuestRate)
 _LINK = TypeAdapter(LinkRate)
+_ASKED = TypeAdapter(AskedSync)
 _CONDITIONS = TypeAdapter(dict[str, Condition])
 
 
@@ -223,6 +224,14 @@ class Store:
     def forget_refused(self, job_ids: Iterable[str]) -> None:
         """Let these jobs be changed again."""
         self._drop("forget_refused", "refused", self._memory.replication.refused, job_ids)
+
+    def ask_sync(self, asked: AskedSync) -> None:
+        """Remember that a job was asked to run at once."""
+        self._remember("ask_sync", lambda db: _keep(db, "asked", {asked.job_id: _text(_ASKED, asked)}))
+
+    def forget_asked(self, job_ids: Iterable[str]) -> None:
+        """Forget when these jobs were asked to run."""
+        self._drop("forget_asked", "asked", self._memory.replication.asked, job_ids)
 
     def note_replication(self, policies: Mapping[str, str], gone_since: Mapping[NodeName, float]) -> None:
         """Remember exactly these policies with their deletionPolicy, and since when these targets are gone."""
@@ -460,12 +469,12 @@ def _keep(database: sqlite3.Connection, section: str, bodies: Mapping[str, str])
 
 
 def _replication(database: sqlite3.Connection) -> ReplicationMemory:
-    temporary, refused, policies, gone = (
-        dict(statefile.replication(database, section)) for section in ("temporary", "refused", "policy", "gone")
-    )
+    sections = ("temporary", "refused", "asked", "policy", "gone")
+    temporary, refused, asked, policies, gone = (dict(statefile.replication(database, each)) for each in sections)
     return ReplicationMemory(
         temporary={key: _TEMPORARY.validate_json(body) for key, body in temporary.items()},
         refused={key: _REFUSED.validate_json(body) for key, body in refused.items()},
+        asked={key: _ASKED.validate_json(body) for key, body in asked.items()},
         policies=policies,
         gone_since={NodeName(node): float(since) for node, since in gone.items()},
     )

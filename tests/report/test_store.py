@@ -28,7 +28,7 @@ from controller.model.memory import Backoff, Ejected, Flight, FlightPhase, Guest
 from controller.model.outcome import Outcome, Progress, Result
 from controller.model.plan import Lane, MoveOptions
 from controller.model.reasons import Why
-from controller.model.replication import JobVerb, RefusedJob, ReplicationMemory, TemporaryJob
+from controller.model.replication import AskedSync, JobVerb, RefusedJob, ReplicationMemory, TemporaryJob
 from controller.report.store import Store, read_memory, stored_sources
 
 LAB = ClusterName("lab")
@@ -509,16 +509,19 @@ def test_what_replication_needs_is_remembered_until_it_is_forgotten(tmp_path: Pa
     cause = ObjectRef("NodeMaintenance", "m")
     job = TemporaryJob("101-0", flight().identity, NodeName("pve1"), NodeName("pve2"), cause, 1.0)
     no = RefusedJob("101-1", flight().identity, JobVerb.CREATE, NodeName("pve3"), Why.NO_QUORUM, "no quorum", 2, 60.0)
+    asked = AskedSync("101-0", NodeName("pve1"), NodeName("pve2"), 3.0, times=2)
     with contextlib.closing(Store.open(tmp_path, LAB)) as store:
         store.remember_job(job)
         store.refuse_job(no)
+        store.ask_sync(asked)
         store.note_replication({"office": "RemoveJob"}, {NodeName("pve3"): 12.5})
     with contextlib.closing(Store.open(tmp_path, LAB)) as store:
         assert store.memory().replication == ReplicationMemory(
-            {"101-0": job}, {"101-1": no}, {"office": "RemoveJob"}, {NodeName("pve3"): 12.5}
+            {"101-0": job}, {"101-1": no}, {"101-0": asked}, {"office": "RemoveJob"}, {NodeName("pve3"): 12.5}
         )
         store.forget_jobs(["101-0", "101-9"])
         store.forget_refused(["101-1"])
+        store.forget_asked(["101-0"])
         store.note_replication({}, {})
         assert store.memory().replication == ReplicationMemory()
     with contextlib.closing(Store.read_only(tmp_path, LAB)) as reading:

@@ -22,8 +22,11 @@ def _digest(call: Call) -> str:
 
 
 def _check_write(call: Call, vmid: int) -> None:
+    """VM.Replicate came with 9.0; before, whoever may allocate on storages may do it."""
     if call.viewer.at_least("9.0"):
         call.check(f"/vms/{vmid}", "VM.Replicate")
+    else:
+        call.check("/storage", "Datastore.Allocate")
 
 
 @route("GET", "/cluster/replication")
@@ -163,8 +166,7 @@ def schedule_now(call: Call) -> str:
     job = call.world.replication.get(ident)
     if job is None:
         raise ApiError(500, f"no such replication job '{ident}'")
-    if call.viewer.at_least("9.0"):
-        call.check(f"/vms/{job['guest']}", "VM.Replicate")
+    _check_write(call, job["guest"])
     if call.world.replicator.state(call.node.name, ident).pid:
         lock = f"/var/lock/pve-manager/pve-migrate-{job['guest']}"
         raise ApiError(500, f"can't lock file '{lock}' - got timeout", delay=10.0)
