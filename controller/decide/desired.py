@@ -3,21 +3,17 @@
 Called by `decide.pipeline`.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from controller.decide import rules
 from controller.decide.maintenances import closed, maintenances
 from controller.decide.selectors import GuestIndex, node_labels, specificity
-from controller.model.desired import Apart, Carriage, Desired, Fence, NodeRule
-from controller.model.ids import NodeName, ObjectRef, Vmid
+from controller.model.desired import Carriage, Desired
+from controller.model.ids import ObjectRef, Vmid
 from controller.model.observed import Observed
-from controller.model.reasons import Why
-from controller.specs import MigrationPolicy, PlacementPolicy, Specs, unheeded
+from controller.specs import MigrationPolicy, Specs, unheeded
 from controller.specs.migrationpolicy import Method
-from controller.specs.placementpolicy import Enforcement, KeepApart, NodeAffinity, NodeAntiAffinity
-
-_Labels = Mapping[NodeName, Mapping[str, str]]
 
 
 def desired(specs: Specs, seen: Observed) -> Desired:
@@ -25,90 +21,24 @@ def desired(specs: Specs, seen: Observed) -> Desired:
     cluster = specs.clusters[seen.cluster]
     index = GuestIndex(seen.guests.values())
     managed = frozenset(index.select(cluster.spec.managed_guests))
-    placements = sorted(specs.placements.values(), key=lambda policy: (-policy.spec.priority, policy.name))
-    selectors = {policy.ref: policy.spec.guest_selector for policy in placements}
+    selectors = {policy.ref: policy.spec.guest_selector for policy in specs.placements.values()}
     selectors |= {policy.ref: policy.spec.guest_selector for policy in specs.migrations.values()}
     selectors |= {policy.ref: policy.spec.guest_selector for policy in specs.replications.values()}
     matched = {ref: tuple(v for v in index.select(chosen) if v in managed) for ref, chosen in selectors.items()}
-    in_force = [p for p in placements if not p.spec.suspend and p.spec.enforcement is Enforcement.MUST]
-    labels = node_labels(seen.nodes, specs.nodes.values())
-    groups = tuple(_groups(in_force, matched, labels))
+    found = rules.rules(specs.placements.values(), matched, node_labels(seen.nodes, specs.nodes.values()))
+    fences = rules.fences(found, seen.nodes)
+    groups = rules.groups(found, fences, seen.nodes)
     return Desired(
         managed=managed,
-        fences=MappingProxyType(_fences(in_force, matched, labels)),
+        fences=MappingProxyType(fences),
+        wishes=MappingProxyType(rules.wishes(found)),
         groups=groups,
-        groups_of=MappingProxyType(_groups_of(groups)),
+        groups_of=MappingProxyType(rules.groups_of(groups)),
         maintenance=maintenances(cluster, specs, seen),
         closed=closed(specs, seen),
         carriages=MappingProxyType(_carriages(specs.migrations.values(), matched)),
         matched=MappingProxyType(matched),
     )
-
-
-# Guests
-
-
-def _fences(
-    policies: Iterable[PlacementPolicy], matched: Mapping[ObjectRef, tuple[Vmid, ...]], labels: _Labels
-) -> dict[Vmid, Fence]:
-    rules: dict[Vmid, list[NodeRule]] = defaultdict(list)
-    for policy in policies:  # by priority, highest first
-        rule = _node_rule(policy, labels)
-        for vmid in matched[policy.ref] if rule else ():
-            assert rule is not None
-            rules[vmid].append(rule)
-    # Guests under the same policies share one fence: with thousands of guests this is most of the work.
-    shared: dict[tuple[ObjectRef, ...], Fence] = {}
-    fences: dict[Vmid, Fence] = {}
-    for vmid, found in rules.items():
-        key = tuple(rule.ref for rule in found)
-        if key not in shared:
-            nodes = frozenset(labels).intersection(*(rule.nodes for rule in found))
-            order = next((rule.order for rule in found if rule.order), ())
-            shared[key] = Fence(tuple(found), nodes, tuple(node for node in order if node in nodes))
-        fences[vmid] = shared[key]
-    return fences
-
-
-def _node_rule(policy: PlacementPolicy, labels: _Labels) -> NodeRule | None:
-    rule = policy.spec.rule
-    if not isinstance(rule, NodeAffinity | NodeAntiAffinity):
-        return None
-    selector = rule.node_selector
-    named = {n for n in labels if (selector.matches(labels[n]) if selector is not None else n in rule.nodes)}
-    keeps = isinstance(rule, NodeAffinity)
-    return NodeRule(
-        ref=policy.ref,
-        why=Why.NODE_AFFINITY if keeps else Why.NODE_ANTI_AFFINITY,
-        nodes=frozenset(named if keeps else labels.keys() - named),
-        order=tuple(node for node in rule.nodes if node in labels) if keeps else (),
-        corrects=policy.spec.corrects_existing,
-    )
-
-
-def _groups(
-    policies: Iterable[PlacementPolicy], matched: Mapping[ObjectRef, tuple[Vmid, ...]], labels: _Labels
-) -> Iterable[Apart]:
-    for policy in policies:
-        rule = policy.spec.rule
-        if isinstance(rule, KeepApart):
-            key = rule.topology_key
-            yield Apart(
-                ref=policy.ref,
-                topology_key=key,
-                most=rule.max_per_domain,
-                members=frozenset(matched[policy.ref]),
-                domains=MappingProxyType({node: own[key] for node, own in sorted(labels.items()) if key in own}),
-                corrects=policy.spec.corrects_existing,
-            )
-
-
-def _groups_of(groups: Iterable[Apart]) -> dict[Vmid, tuple[int, ...]]:
-    found: dict[Vmid, tuple[int, ...]] = {}
-    for index, group in enumerate(groups):
-        for vmid in group.members:
-            found[vmid] = (*found.get(vmid, ()), index)
-    return found
 
 
 def _carriages(

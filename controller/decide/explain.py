@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from controller.decide.capacity import MIB
 from controller.decide.scene import Scene
 from controller.decide.stage import Stage
+from controller.model.desired import Spread, Together
 from controller.model.ids import GuestKind, NodeName, ObjectRef, Vmid
 from controller.model.memory import Refusal
 from controller.model.observed import Guest
@@ -110,15 +111,21 @@ def _no_space(scene: Scene, stage: Stage, guest: Guest, node: NodeName) -> str |
 
 
 def no_seat(scene: Scene, stage: Stage, guest: Guest, node: NodeName) -> str | None:
-    """Which keepApart group forbids it, or None."""
-    group = stage.crowded(guest.vmid, node)
+    """Which Must about several guests forbids it, or None."""
+    group = stage.breaks(guest.vmid, node)
     if group is None:
         return None
     if node not in group.domains:
         return f"has no label {group.topology_key}, which {group.ref} needs"
-    others = stage.seated(scene.wanted.groups.index(group), node)
-    where = "" if group.domains[node] == node else f" in {group.domains[node]}"
-    return f"has {names(scene, others)}{where} ({group.ref} allows {group.most})"
+    index, domain = scene.wanted.groups.index(group), group.domains[node]
+    where = "" if domain == node else f" in {domain}"
+    if isinstance(group, Together):
+        others = {vmid for vmid in group.members if vmid != guest.vmid and vmid not in stage.seated(index, node)}
+        return f"would part it from {names(scene, sorted(others))}, which {group.ref} keeps together with it"
+    there = stage.seated(index, node)
+    if isinstance(group, Spread):
+        return f"has {len(there)} guests of {group.ref}{where}, and maxSkew is {group.skew}"
+    return f"has {names(scene, there)}{where} ({group.ref} allows {group.most})"
 
 
 def replica_nodes(scene: Scene, guest: Guest) -> frozenset[NodeName] | None:

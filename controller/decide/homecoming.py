@@ -122,5 +122,6 @@ def _no_place(scene: Scene, later: Stage, intent: Intent) -> Waiting:
     guest, home = intent.guest, intent.nodes[0]
     seat = no_seat(scene, later, guest, home)
     reason = seat or no_room(scene, later, guest, home) or "is needed by others"
-    why = Why.KEEP_APART if seat else Why.WAITING_FOR_ROOM
+    group = later.breaks(guest.vmid, home)
+    why = group.why if seat and group is not None else Why.WAITING_FOR_ROOM
     return Waiting(guest.vmid, why, f"{guest} can't go back to {home} yet: {home} {reason}", intent.cause)

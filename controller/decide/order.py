@@ -23,6 +23,7 @@ _Assigned = tuple[Intent, NodeName]
 def schedule(draft: Draft) -> None:
     """Turn what is assigned into moves that may start and moves that wait. `draft.now` is left with them in flight."""
     scene, board, now = draft.scene, draft.board, draft.now
+    now.head_for(draft.later)
     slots = Slots(scene)
     startable: list[_Assigned] = []
     unready: list[_Assigned] = []

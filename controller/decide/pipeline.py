@@ -12,6 +12,7 @@ from controller.decide.order import schedule
 from controller.decide.scene import scene as gather
 from controller.decide.stage import stages
 from controller.decide.verify import verify
+from controller.decide.violations import violations
 from controller.model.memory import Memory
 from controller.model.observed import Observed
 from controller.model.plan import Plan
@@ -43,7 +44,7 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
         flying=tuple(sorted(board.flying)),
         fine=frozenset(seen.guests.keys() - spoken),
         drains=drains(scene, board),
-        violations=repair.violations(scene),
+        violations=violations(scene),
         matched=scene.wanted.matched,
         forget_origins=tuple(sorted(board.forget)),
         generations={resource.ref: resource.metadata.generation for resource in specs},

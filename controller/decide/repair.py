@@ -1,6 +1,5 @@
 """Musts that do not hold: mended with the fewest moves, and never touched while they hold. Called by `decide.pipeline`."""
 
-from collections import defaultdict
 from collections.abc import Iterable
 from itertools import combinations, islice
 
@@ -14,7 +13,7 @@ from controller.decide.stage import Stage
 from controller.model.desired import Apart, Fence, NodeRule
 from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.observed import Guest
-from controller.model.plan import Blocked, Lane, Violation, Waiting
+from controller.model.plan import Blocked, Lane, Waiting
 from controller.model.reasons import Why
 
 _COMBINATIONS = 24
@@ -24,35 +23,9 @@ def plan(draft: Draft) -> None:
     """Say who has to move because of a Must, nodes first: that may put a group right on the way."""
     _fences(draft)
     for index, group in enumerate(draft.scene.wanted.groups):
-        if group.corrects:
+        if isinstance(group, Apart) and group.must and group.corrects:
             for domain, members in draft.later.overfull(index):
                 _thin_out(draft, group, domain, members)
-
-
-def violations(scene: Scene) -> tuple[Violation, ...]:
-    """Musts that do not hold as things are seen, whether anything is done about them or not."""
-    found = [*_fence_violations(scene)]
-    for group in scene.wanted.groups:
-        seats: dict[str, list[Vmid]] = defaultdict(list)
-        for vmid in sorted(group.members):
-            if domain := group.domains.get(scene.seen.guests[vmid].node):
-                seats[domain].append(vmid)
-        for domain, members in sorted(seats.items()):
-            if len(members) > group.most:
-                text = f"{domain} holds {names(scene, members)}, {group.ref} allows {group.most}"
-                found.append(Violation(group.ref, Why.KEEP_APART, tuple(members), text))
-    return tuple(found)
-
-
-def _fence_violations(scene: Scene) -> Iterable[Violation]:
-    broken: dict[ObjectRef, tuple[NodeRule, list[Vmid]]] = {}
-    for vmid, fence in sorted(scene.wanted.fences.items()):
-        for rule in fence.rules:
-            if scene.seen.guests[vmid].node not in rule.nodes:
-                broken.setdefault(rule.ref, (rule, []))[1].append(vmid)
-    for ref, (rule, vmids) in sorted(broken.items()):
-        text = f"{names(scene, vmids)} must be on {', '.join(sorted(rule.nodes)) or 'no node at all'} ({ref})"
-        yield Violation(ref, rule.why, tuple(vmids), text)
 
 
 # Nodes
@@ -151,9 +124,10 @@ def _movable(
 
 def _mends(scene: Scene, later: Stage, guest: Guest) -> int:
     """In how many overfull groups the guest is one too many where it will be."""
-    groups = scene.wanted.groups
     return sum(
-        len(later.seated(index, guest.node)) > groups[index].most
+        isinstance(group := scene.wanted.groups[index], Apart)
+        and group.must
+        and len(later.seated(index, guest.node)) > group.most
         for index in scene.wanted.groups_of.get(guest.vmid, ())
     )
 

@@ -1,16 +1,16 @@
-"""Where every guest counts: memory, vCPUs, copied volumes and the seats of keepApart groups. Called by planners and preflight.
+"""Where every guest counts: memory, vCPUs, copied volumes, and the seats in groups. Called by planners and preflight.
 
 There are two stages of every plan. `now` counts a guest in flight on both sides: what may start at this instant is asked
 there. `later` counts it where it will be: what is possible at all is asked there.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from controller.decide.capacity import Room
 from controller.decide.scene import Scene
+from controller.decide.seats import Seats, seats
 from controller.decide.volumes import Shelf
-from controller.model.desired import Apart, Desired
+from controller.model.desired import Apart, Desired, Group, Together
 from controller.model.ids import NodeName, Vmid
 from controller.model.observed import NodeState
 
@@ -25,17 +25,15 @@ class Stage:
         self.room = Room(scene.limits)
         self.threads = Room(scene.threads)
         self.shelves = Room(scene.volumes.free())
-        self._seats: dict[int, dict[str, dict[Vmid, set[NodeName]]]] = _no_seats()
+        accepting = frozenset(scene.seen.nodes.keys() - scene.shut.keys())
+        self._seats: tuple[Seats, ...] = tuple(seats(group, accepting) for group in scene.wanted.groups)
 
     def copy(self) -> "Stage":
         """An independent picture that says the same."""
         other = object.__new__(Stage)
         other._scene, other._wanted, other._needs = self._scene, self._wanted, self._needs
         other.room, other.threads, other.shelves = self.room.copy(), self.threads.copy(), self.shelves.copy()
-        other._seats = _no_seats()
-        for index, domains in self._seats.items():
-            for domain, guests in domains.items():
-                other._seats[index][domain] = {vmid: set(nodes) for vmid, nodes in guests.items()}
+        other._seats = tuple(each.copy() for each in self._seats)
         return other
 
     def arrive(self, vmid: Vmid, node: NodeName) -> None:
@@ -44,8 +42,8 @@ class Stage:
         self.threads.claim(node, vmid, self._scene.vcpus.get(vmid))
         for shelf, size in self._cargo(vmid, node):
             self.shelves.claim(shelf, vmid, size)
-        for index, domain in self._seats_at(vmid, node):
-            self._seats[index][domain].setdefault(vmid, set()).add(node)
+        for index in self._wanted.groups_of.get(vmid, ()):
+            self._seats[index].arrive(vmid, node)
 
     def leave(self, vmid: Vmid, node: NodeName) -> None:
         """The guest no longer counts on the node."""
@@ -53,18 +51,21 @@ class Stage:
         self.threads.release(node, vmid)
         for shelf, _ in self._cargo(vmid, node):
             self.shelves.release(shelf, vmid)
-        for index, domain in self._seats_at(vmid, node):
-            there = self._seats[index][domain]
-            nodes = there.get(vmid, set())
-            nodes.discard(node)
-            if not nodes:
-                there.pop(vmid, None)
+        for index in self._wanted.groups_of.get(vmid, ()):
+            self._seats[index].leave(vmid, node)
+
+    def head_for(self, later: "Stage") -> None:
+        """Let the members of groups that are kept together go one by one to the domain in which all of them will be."""
+        for index, own in enumerate(self._seats):
+            if isinstance(own.group, Together):
+                ends = later.occupied(index)
+                own.heading = next(iter(ends)) if len(ends) == 1 else None
 
     def admits(self, vmid: Vmid, node: NodeName, *, in_groups: bool = True) -> bool:
-        """Whether the guest may come: there is room, and no keepApart group gets one too many."""
+        """Whether the guest may come: there is room, and no Must about several guests is broken, or broken any further."""
         if not self.has_room(vmid, node):
             return False
-        return not in_groups or self.crowded(vmid, node) is None
+        return not in_groups or self.breaks(vmid, node) is None
 
     def has_room(self, vmid: Vmid, node: NodeName) -> bool:
         """Whether its memory, its vCPUs and the volumes that would be copied find room."""
@@ -74,29 +75,29 @@ class Stage:
             and all(self.shelves.fits(shelf, vmid, size) for shelf, size in self._cargo(vmid, node))
         )
 
-    def crowded(self, vmid: Vmid, node: NodeName) -> Apart | None:
-        """The group that would get one too many in the node's domain, or that can't tell which domain that is."""
+    def breaks(self, vmid: Vmid, node: NodeName) -> Group | None:
+        """The Must that the guest would break there, or break further, or that can't tell which domain the node is in."""
         for index in self._wanted.groups_of.get(vmid, ()):
             group = self._wanted.groups[index]
-            domain = group.domains.get(node)
-            if domain is None:
-                return group
-            there = self._seats[index][domain]
-            if vmid not in there and len(there) >= group.most:
+            if group.must and not self._seats[index].takes(vmid, node):
                 return group
         return None
 
     def seated(self, index: int, node: NodeName) -> tuple[Vmid, ...]:
         """Members of group `index` in the domain of the node."""
         domain = self._wanted.groups[index].domains.get(node)
-        return tuple(sorted(self._seats[index][domain])) if domain is not None else ()
+        return self._seats[index].there(domain) if domain is not None else ()
+
+    def occupied(self, index: int, *, besides: Vmid | None = None) -> frozenset[str]:
+        """Domains in which group `index` has members, `besides` one of them if asked."""
+        return self._seats[index].occupied(besides=besides)
 
     def overfull(self, index: int) -> list[tuple[str, tuple[Vmid, ...]]]:
-        """Domains of group `index` that hold too many members, with these."""
-        most = self._wanted.groups[index].most
-        return [
-            (domain, tuple(sorted(there))) for domain, there in sorted(self._seats[index].items()) if len(there) > most
-        ]
+        """Domains of group `index` that hold too many members, with these; for groups that are kept apart."""
+        group, own = self._wanted.groups[index], self._seats[index]
+        if not isinstance(group, Apart):
+            return []
+        return [(domain, own.there(domain)) for domain in sorted(own.occupied()) if len(own.there(domain)) > group.most]
 
     def _cargo(self, vmid: Vmid, node: NodeName) -> Iterable[tuple[Shelf, int | None]]:
         """What it would bring along to a node; what is there already is counted by its storages."""
@@ -104,18 +105,6 @@ class Stage:
         if guest is None or guest.node == node:
             return ()
         return self._scene.cargo(vmid).shelves(node).items()
-
-    def _seats_at(self, vmid: Vmid, node: NodeName) -> list[tuple[int, str]]:
-        groups = self._wanted.groups
-        return [
-            (index, groups[index].domains[node])
-            for index in self._wanted.groups_of.get(vmid, ())
-            if node in groups[index].domains
-        ]
-
-
-def _no_seats() -> dict[int, dict[str, dict[Vmid, set[NodeName]]]]:
-    return defaultdict(lambda: defaultdict(dict))
 
 
 def stages(scene: Scene, *, without: Vmid | None = None) -> tuple[Stage, Stage]:

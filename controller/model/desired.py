@@ -5,6 +5,7 @@ Made by `decide.desired` from specs and what is seen; read by the planners in `d
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.plan import DrainMode
@@ -30,15 +31,82 @@ class Maintenance:
     unheeded: tuple[str, ...] = ()  # fields that forbid something and are not acted upon yet: nothing of it is started
 
 
-@dataclass(frozen=True, slots=True)
-class NodeRule:
-    """One Must about nodes, as it concerns a guest: where it may be."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One PlacementPolicy, or one rule of PVE HA, over the guests that it concerns.
+
+    Its place in the order is `priority`, then name. A Must that had to give way to others is here as a Should.
+    """
 
     ref: ObjectRef
+    members: frozenset[Vmid]
+    corrects: bool  # moves guests that are placed wrongly now
+    priority: int = 0
+    weight: int = 0  # 0: Must; 1 to 100: Should, and how much it is worth
+
+    @property
+    def must(self) -> bool:
+        """Whether it has to hold at every instant."""
+        return self.weight == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRule(Rule):
+    """Where each member by itself may be."""
+
     why: Why  # NODE_AFFINITY or NODE_ANTI_AFFINITY
     nodes: frozenset[NodeName]  # the allowed ones
-    order: tuple[NodeName, ...]  # the allowed ones in order of preference; empty: no preference
-    corrects: bool
+    order: tuple[NodeName, ...] = ()  # the allowed ones in order of preference; empty: no preference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRule(Rule):
+    """How the members may be placed towards each other. Of a Must no member may come to a node without the label."""
+
+    topology_key: str
+    domains: Mapping[NodeName, str]  # nodes without the label are missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apart(GroupRule):
+    """A domain may hold at most `most` members."""
+
+    most: int
+
+    @property
+    def why(self) -> Why:
+        """What a guest is moved for that breaks it."""
+        return Why.KEEP_APART
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Together(GroupRule):
+    """All members in one domain; on the way from one to another it may be split from the first departure to the last arrival."""
+
+    @property
+    def why(self) -> Why:
+        """As in Apart."""
+        return Why.KEEP_TOGETHER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread(GroupRule):
+    """The fullest and the emptiest domain differ by at most `skew` members.
+
+    As the emptiest counts only a domain of `reachable` that has a node which accepts guests at this moment; a guest in flight
+    counts at both ends in the fullest, at neither in the emptiest.
+    """
+
+    skew: int
+    reachable: frozenset[str]  # domains with a node that the Musts about nodes allow to at least one member
+
+    @property
+    def why(self) -> Why:
+        """As in Apart."""
+        return Why.SPREAD
+
+
+Group: TypeAlias = Apart | Together | Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +116,6 @@ class Fence:
     rules: tuple[NodeRule, ...]
     nodes: frozenset[NodeName]
     order: tuple[NodeName, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Apart:
-    """A group of guests of which a domain may hold `most`."""
-
-    ref: ObjectRef
-    topology_key: str
-    most: int
-    members: frozenset[Vmid]
-    domains: Mapping[NodeName, str]  # nodes without the label are missing
-    corrects: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +136,10 @@ class Desired:
 
     managed: frozenset[Vmid]
     fences: Mapping[Vmid, Fence]  # only guests that a Must about nodes concerns
-    groups: tuple[Apart, ...]
+    wishes: Mapping[
+        Vmid, tuple[NodeRule, ...]
+    ]  # Shoulds about nodes, the highest priority first; only guests that have any
+    groups: tuple[Group, ...]  # Musts and Shoulds, the highest priority first
     groups_of: Mapping[Vmid, tuple[int, ...]]  # indexes into `groups`
     maintenance: Mapping[NodeName, Maintenance]
     closed: Mapping[NodeName, ObjectRef]  # `unschedulable` nodes, with the object that says so

@@ -49,6 +49,18 @@ class Why(StrEnum):
         "More guests of a `keepApart` rule than it allows are counted on one node, or in one topology domain.",
         "",
     )
+    KEEP_TOGETHER = (
+        "KeepTogether",
+        "Guests that belong together are on several nodes or failure domains.",
+        "The guests of a `keepTogether` rule are counted in more than one topology domain.",
+        "",
+    )
+    SPREAD = (
+        "Spread",
+        "A group is spread less evenly than its policy allows.",
+        "The fullest domain of a `spread` rule has more guests above the emptiest that accepts guests than `maxSkew`.",
+        "",
+    )
     RETURN_HOME = (
         "ReturnHome",
         "Maintenance is over: it goes back to where it came from.",
