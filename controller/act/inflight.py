@@ -5,12 +5,14 @@ flight ends by observation only (`act.ending`); after a crash its task is found 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from controller.act import backoff
+from controller.act import backoff, learning
 from controller.act.ending import Ending, Facts, Word, judge
+from controller.act.learning import Learned
 from controller.clock import Clock
 from controller.model.errors import DroverError, Stale
 from controller.model.ids import GuestIdentity, NodeName, Upid, Vmid
@@ -252,7 +254,12 @@ class _Settler:
         phase = _phase(flight, found.facts.task)
         if (phase, verdict.waiting) != (flight.phase, flight.waiting):
             self.store.flight_phase(flight.id, phase, waiting=verdict.waiting, since=now)
+        self._learn(learning.meanwhile(flight, found.progress, self.store.memory(), now))
         return None
+
+    def _learn(self, learned: Learned) -> None:
+        with contextlib.suppress(DroverError):  # the next move teaches the same, and the store says it itself
+            self.store.learn(learned.rates, learned.links)
 
     def _end(self, flight: Flight, found: _Found, ending: Ending, now: float) -> Outcome:
         outcome = Outcome(
@@ -279,6 +286,8 @@ class _Settler:
             origin=origin_after(flight, ending.result, found.facts.where, memory.origins.get(flight.vmid)),
             refusal=self._refusal(flight, ending, memory),
         )
+        if outcome.progress is not None:
+            self._learn(learning.after(flight, outcome.progress, memory, now))
         return outcome
 
     def _refusal(self, flight: Flight, ending: Ending, memory: Memory) -> Refusal | None:

@@ -33,6 +33,16 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """What a log says about the copying of memory as a whole, of which rates are learned. Bytes and bytes per second."""
+
+    looks: int = 0  # PVE's own, about one a second: the lines that the rest was taken from
+    bytes_s: float = 0.0  # sent, on average over these
+    total_bytes: int = 0  # the guest's memory, as the last of them said
+    dirty_bytes_s: float | None = None  # the most that the guest changed; said only while that is more than is sent
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """What a migration task's log says so far. Bytes, bytes per second, milliseconds; `None` = not said yet.
 
@@ -50,6 +60,7 @@ class Progress:
     lines: int = 0  # log lines read so far: where the next read starts
     error: str = ""  # the cause of the failure, which the log names better than the exit status; "" = none so far
     streams: tuple[Stream, ...] = ()
+    measured: Measured = Measured()
     hints: tuple[str, ...] = ()  # lines that explain an ERROR without being marked so, such as words of the target
 
     @property

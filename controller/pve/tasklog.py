@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from controller.model.outcome import Progress, Stream
+from controller.model.outcome import Measured, Progress, Stream
 from controller.pve.transport import Json
 
 PREPARING, DISKS, MEMORY, FINISHING = "Preparing", "Disks", "Memory", "Finishing"
@@ -103,8 +103,17 @@ class _Reader:
     def memory(self, found: Match) -> None:
         sent, total, rate = _bytes(found[1], found[2]), _bytes(found[3], found[4]), _bytes(found[5], found[6])
         self.put(Stream("memory", sent, total, float(rate)))
-        self.now = replace(
-            self.now, phase=MEMORY, dirty_bytes_s=float(_bytes(found[7], found[8])) if found[7] else None
+        dirty = float(_bytes(found[7], found[8])) if found[7] else None
+        self.now = replace(self.now, phase=MEMORY, dirty_bytes_s=dirty, measured=self.measured(total, rate, dirty))
+
+    def measured(self, total: int, rate: int, dirty: float | None) -> Measured:
+        before = self.now.measured
+        looks = before.looks + 1
+        return Measured(
+            looks=looks,
+            bytes_s=before.bytes_s + (rate - before.bytes_s) / looks,
+            total_bytes=total,
+            dirty_bytes_s=max((each for each in (before.dirty_bytes_s, dirty) if each is not None), default=None),
         )
 
     def memory_averaged(self, found: Match) -> None:
