@@ -13,7 +13,7 @@ import structlog
 
 from controller.act.trial import Trial, trials
 from controller.clock import Clock, SystemClock
-from controller.decide import decide
+from controller.decide import decide, overrides
 from controller.decide.candidates import Explainer
 from controller.decide.preflight import wish
 from controller.loop.cluster_loop import Connection, Wiring
@@ -88,7 +88,7 @@ async def serve(
     settings.state_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     daemon = Daemon(FolderSource(settings.source), wiring, held=remembered(settings.state_directory))
     server = await http.serve(board, metrics, settings.http, explain_guest)
-    socket = await control.serve(settings.socket, confirm=daemon.confirm, look=daemon.look_again)
+    socket = await control.serve(settings.socket, daemon)
     ready(server.address)
     log.info("started", source=str(settings.source), address=server.address)
     task = asyncio.create_task(daemon.run(), name="daemon")
@@ -110,7 +110,13 @@ def explain_guest(view: ClusterView, specs: Specs, vmid: Vmid) -> Explanation:
     """Explain one guest of a view that has a plan. Raises KeyError when it was not seen."""
     assert view.seen is not None
     assert view.plan is not None
-    return Explainer(specs.for_cluster(view.cluster), view.seen, view.memory, view.plan).explain(vmid)
+    ordered = _ordered(specs.for_cluster(view.cluster), view.cluster, view.memory)
+    return Explainer(ordered, view.seen, view.memory, view.plan).explain(vmid)
+
+
+def system_clock() -> Clock:
+    """The machine's own clock, for verbs that have to wait."""
+    return SystemClock()
 
 
 def remembered(state_directory: Path) -> Held:
@@ -227,7 +233,13 @@ async def _plan(settings: Settings, held: Held, name: ClusterName) -> PlanResult
         memory = read_memory(settings.state_directory, name) or Memory()
     except DroverError as error:
         return replace(result, error=error)
-    return replace(result, seen=seen, plan=decide(specs, seen, memory), memory=memory)
+    specs = _ordered(specs, name, memory)
+    return replace(result, specs=specs, seen=seen, plan=decide(specs, seen, memory), memory=memory)
+
+
+def _ordered(specs: Specs, name: ClusterName, memory: Memory) -> Specs:
+    """The specs with what was ordered by hand laid over them."""
+    return overrides.applied(specs, specs.clusters[name], memory.overrides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +281,7 @@ async def _preflight(settings: Settings, held: Held, name: ClusterName, question
                 PveClient(connection.transport), cluster=name, clock=clock, token_id=connection.token_id
             )
             memory = read_memory(settings.state_directory, name) or Memory()
-            asked, found = await answer(question, specs, memory, observer)
+            asked, found = await answer(question, _ordered(specs, name, memory), memory, observer)
         finally:
             connection.close()
     except DroverError as error:

@@ -9,9 +9,7 @@ from controller.cli import client, options
 
 @click.command()
 @click.argument("revision")
-@click.option(
-    "--socket", type=click.Path(path_type=Path), help="The daemon's control socket, instead of the settings' one."
-)
+@options.socket
 @options.config
 def command(revision: str, socket: Path | None, config: Path | None) -> None:
     """Let the deletions of REVISION happen; `drover status` says when some wait."""

@@ -8,9 +8,7 @@ from controller.cli import client, options
 
 
 @click.command()
-@click.option(
-    "--socket", type=click.Path(path_type=Path), help="The daemon's control socket, instead of the settings' one."
-)
+@options.socket
 @options.config
 def command(socket: Path | None, config: Path | None) -> None:
     """Look at every cluster now, instead of at the next interval."""

@@ -1,5 +1,6 @@
 """Options that several verbs have, and the settings and the server they lead to. Used by the verbs."""
 
+import getpass
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,15 @@ output: _Decorator[..., object] = click.option(
     default="text",
     show_default=True,
     help="How to print.",
+)
+socket: _Decorator[..., object] = click.option(
+    "--socket", type=click.Path(path_type=Path), help="The daemon's control socket, instead of the settings' one."
+)
+timeout: _Decorator[..., object] = click.option(
+    "--timeout", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Give up then; 0: never."
+)
+by: _Decorator[..., object] = click.option(
+    "--by", default=lambda: os.environ.get("SUDO_USER") or getpass.getuser(), help="Who orders it; else who you are."
 )
 cluster: _Decorator[..., object] = click.option("--cluster", metavar="NAME", help="Only this PveCluster.")
 

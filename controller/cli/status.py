@@ -8,7 +8,16 @@ import click
 
 from controller.cli import options
 from controller.cli.table import Cell, bar, columns, emit, paint, tone_of
-from controller.report.overview import ClusterLine, DrainLine, EventLine, GuestLine, MoveLine, NodeLine, Overview
+from controller.report.overview import (
+    ClusterLine,
+    DrainLine,
+    EventLine,
+    GuestLine,
+    MoveLine,
+    NodeLine,
+    OrderLine,
+    Overview,
+)
 from controller.report.units import count_of, duration, rate, size
 
 _EVENTS = 6
@@ -84,9 +93,15 @@ def _cluster(cluster: ClusterLine) -> Iterator[str]:
     yield f"  {count_of(sum(cluster.guests.values()), 'guest')}: {guests or 'none'}"
     yield from _group("Nodes", _nodes(cluster.nodes))
     yield from _group("Maintenance", _drains(cluster.drains))
+    yield from _group("Ordered by hand", (_order(order) for order in cluster.orders))
     yield from _group("Moves", _moves(cluster.moves))
     yield from _group("Waiting or blocked", _troubled(cluster.troubled, cluster.more_troubled))
     yield from _group("Does not hold yet", (f"  {text}" for text in cluster.violations))
+
+
+def _order(order: OrderLine) -> str:
+    why = f": {order.reason}" if order.reason else ""
+    return f"  drover {order.verb} {order.node} by {order.by}, {duration(order.age_seconds)} ago{why}"
 
 
 def _group(title: str, lines: Iterable[str]) -> Iterator[str]:

@@ -12,12 +12,16 @@ import structlog
 from controller.act import inflight
 from controller.act.abort import Guard
 from controller.clock import Clock
+from controller.decide.overrides import applied
+from controller.loop import orders
 from controller.loop.planner import Planner
 from controller.loop.publish import Publisher
 from controller.loop.requeue import FOLLOW_SECONDS, next_look_seconds
 from controller.loop.tick import Parts, tick
 from controller.model.errors import DroverError
-from controller.model.ids import ClusterName
+from controller.model.event import Event
+from controller.model.ids import ClusterName, NodeName
+from controller.model.override import Order
 from controller.model.reasons import Why
 from controller.model.view import ClusterView, Finding
 from controller.observe.cluster import Observer
@@ -26,7 +30,7 @@ from controller.pve.transport import Transport
 from controller.report.store import Store
 from controller.sources import Held
 from controller.sources.crosscheck import rivals
-from controller.specs import Mode, PveCluster
+from controller.specs import Mode, PveCluster, Specs
 
 TAKE_OVER_SECONDS = 5.0
 """How often a state file that another process holds is tried again."""
@@ -60,7 +64,9 @@ class ClusterLoop:
     def __init__(self, name: ClusterName, held: Held, wiring: Wiring) -> None:
         self._name = name
         self._held = held
-        self._planned_on = held
+        self._store: Store | None = None
+        self._ordered: tuple[Event, ...] = ()  # not told yet
+        self._planned_on: object = None
         self._wiring = wiring
         self._wake = asyncio.Event()
         self._log = structlog.get_logger().bind(cluster=name)
@@ -76,13 +82,29 @@ class ClusterLoop:
         """End the present wait."""
         self._wake.set()
 
+    def order(self, node: NodeName, order: Order, *, by: str, reason: str) -> str:
+        """Carry out what an administrator types, from now on and across restarts; returns a sentence. Raises DroverError."""
+        if self._store is None:
+            raise DroverError(Why.NOT_LEADER, f"this process does not hold the state file of cluster {self._name}")
+        seen = self._view.seen
+        if seen is None or node not in seen.nodes:
+            known = ", ".join(seen.nodes) if seen is not None else "none yet"
+            raise DroverError(Why.UNKNOWN_NODE, f"cluster {self._name} has no node {node!r} (known: {known})")
+        done, event = orders.carry_out(
+            self._store, self._specs(), seen, node, order, by=by, at=self._wiring.clock.wall(), reason=reason
+        )
+        self._ordered += () if event is None else (event,)
+        self._wake.set()
+        return done
+
     async def run(self) -> None:
         """Until cancelled. Faults of PVE, network and disk end in the view; what raises out of here is a fault of Drover."""
-        store = await self._take_store()
+        store = self._store = await self._take_store()
         try:
             while True:
                 await self._with_connection(store)
         finally:
+            self._store = None
             store.close()
 
     async def _take_store(self) -> Store:
@@ -106,9 +128,11 @@ class ClusterLoop:
         try:
             parts = self._parts(connection, store)
             while _settings(self._spec()) == _settings(spec):
-                self._planned_on = self._held
-                view = await tick(parts, self._held.specs.for_cluster(self._name), self._view)
-                self._show(view, store)
+                lapsed = orders.end_lapsed(store, self._specs(), self._spec(), at=self._wiring.clock.wall())
+                news, self._ordered = self._ordered + lapsed, ()
+                self._planned_on = self._intent()
+                view = await tick(parts, applied(self._specs(), self._spec(), store.memory().overrides), self._view)
+                self._show(replace(view, events=(*news, *view.events)), store)
                 await self._follow_until_next_look(parts)
         finally:
             connection.close()
@@ -184,9 +208,16 @@ class ClusterLoop:
 
     def _superseded(self) -> Finding | None:
         """An intent that is withdrawn while a tick starts moves stops the rest of them at once."""
-        if self._held is self._planned_on:
+        if self._intent() == self._planned_on:
             return None
-        return Finding(False, Why.WITHDRAWN, "the manifests have changed since the plan was made")
+        return Finding(False, Why.WITHDRAWN, "what is wanted has changed since the plan was made")
+
+    def _intent(self) -> object:
+        """Changes whenever people want something else."""
+        return id(self._held), self._store.memory().overrides if self._store is not None else {}
+
+    def _specs(self) -> Specs:
+        return self._held.specs.for_cluster(self._name)
 
     def _spec(self) -> PveCluster:
         return self._held.specs.clusters[self._name]

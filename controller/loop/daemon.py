@@ -8,7 +8,10 @@ import asyncio
 import structlog
 
 from controller.loop.cluster_loop import ClusterLoop, Wiring
-from controller.model.ids import ClusterName
+from controller.model.errors import DroverError
+from controller.model.ids import ClusterName, NodeName
+from controller.model.override import Order
+from controller.model.reasons import Why
 from controller.sources import Held, Source, merge
 
 
@@ -45,6 +48,16 @@ class Daemon:
         """Look at every cluster now."""
         for loop, _ in self._loops.values():
             loop.look_again()
+
+    def order(self, cluster: str, node: str, order: Order, *, by: str, reason: str) -> str:
+        """Hand what an administrator types to the cluster's loop; "" as cluster means the only one. Raises DroverError."""
+        known = ", ".join(sorted(self._loops)) or "none"
+        if not cluster and len(self._loops) != 1:
+            raise DroverError(Why.NOT_FOUND, f"name one of the clusters with --cluster (known: {known})")
+        name = ClusterName(cluster) if cluster else next(iter(self._loops))
+        if name not in self._loops:
+            raise DroverError(Why.NOT_FOUND, f"there is no PveCluster {cluster!r} (known: {known})")
+        return self._loops[name][0].order(NodeName(node), order, by=by, reason=reason)
 
     async def _read(self) -> None:
         try:

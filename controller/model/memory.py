@@ -9,6 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from controller.model.ids import GuestIdentity, NodeName, ObjectRef, Upid, Vmid
+from controller.model.override import Override
 from controller.model.plan import Lane, MoveOptions
 from controller.model.reasons import Why
 from controller.model.replication import ReplicationMemory
@@ -159,5 +160,6 @@ class Memory:
     rates: Mapping[Vmid, GuestRate] = field(default_factory=lambda: MappingProxyType({}))
     links: Mapping[NodeName, LinkRate] = field(default_factory=lambda: MappingProxyType({}))
     media: Mapping[Vmid, Ejected] = field(default_factory=lambda: MappingProxyType({}))
+    overrides: Mapping[NodeName, Override] = field(default_factory=lambda: MappingProxyType({}))
     spared: Mapping[NodeName, str] = field(default_factory=lambda: MappingProxyType({}))  # by the breaker; the reason
     replication: ReplicationMemory = field(default_factory=ReplicationMemory)

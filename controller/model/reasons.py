@@ -643,6 +643,18 @@ class Why(StrEnum):
         "The lock on the state file is taken.",
         "Stop the other process.",
     )
+    OVERRIDDEN = (
+        "Overridden",
+        "An administrator ordered it with `drover drain` or `drover uncordon`.",
+        "The order came over the control socket and is kept in the state file.",
+        "`drover uncordon NODE` ends a drain; a change of the node in the repository ends both.",
+    )
+    OVERRIDE_LAPSED = (
+        "OverrideLapsed",
+        "The repository says something new about the node, which ends what was ordered by hand.",
+        "The node's label or its NodeMaintenances are not what they were when the order was given.",
+        "",
+    )
     STORE_FAILED = (
         "StoreFailed",
         "The state file can't be written, so nothing new is started.",

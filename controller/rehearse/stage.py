@@ -13,7 +13,9 @@ from controller.loop.cluster_loop import Connection, Wiring
 from controller.loop.daemon import Daemon
 from controller.loop.planner import plan_inline
 from controller.loop.publish import Listener, Publisher
+from controller.model.errors import DroverError
 from controller.model.ids import ClusterName
+from controller.model.override import Order
 from controller.pve.metered import Call, Metered
 from controller.pve.transport import Transport
 from controller.rehearse.virtual_time import EPOCH, VirtualClock, VirtualLoop
@@ -123,6 +125,7 @@ class Stage:
         self._open_store = options.get("open_store", Store.open)
         self._listeners = tuple(options.get("listeners", ()))
         self._interval_seconds = options.get("interval_seconds", 10.0)
+        self._daemon: Daemon | None = None
         self._task: asyncio.Task[None] | None = None
 
     def transport(self) -> Transport:
@@ -144,7 +147,16 @@ class Stage:
             interval_seconds=self._interval_seconds,
         )
         held = Held.from_json(sources[-1]) if sources else Held.empty()
-        self._task = asyncio.create_task(Daemon(self.source, wiring, held=held).run())
+        self._daemon = Daemon(self.source, wiring, held=held)
+        self._task = asyncio.create_task(self._daemon.run())
+
+    def order(self, order: Order, node: str) -> str:
+        """What an administrator types; returns the answer, a refusal included."""
+        assert self._daemon is not None, "the daemon does not run"
+        try:
+            return self._daemon.order("", node, order, by="root", reason="")
+        except DroverError as error:
+            return error.message
 
     @property
     def running(self) -> bool:

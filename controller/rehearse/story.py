@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from controller.loop.publish import Statuses
 from controller.model.event import Event
 from controller.model.ids import Vmid
+from controller.model.override import Order
 from controller.model.plan import Blocked, Plan, Waiting
 from controller.model.view import ClusterView
 from controller.rehearse.stage import SECRET, TOKEN, Stage, StageOptions
@@ -33,6 +34,8 @@ _DETAILS = frozenset({"migration-start", "migration-end", "memory-copied"})
 """Entries of the journal that belong to the simulator's own tests."""
 _OWN_STEPS = frozenset({"qmstart", "vzstart"})
 """Tasks by which PVE itself carries out a move, or a start."""
+
+_VERBS = {"drain": Order.DRAIN, "uncordon": Order.IN_SERVICE}
 
 Document = dict[str, object]
 
@@ -53,6 +56,7 @@ class Step(BaseModel):
     remove: str | None = None  # Kind/name; */* for all
     label: dict[str, str | None] | None = None  # node: value of drover.dev/maintenance; null takes it away
     text: dict[str, str | None] | None = None  # file name: raw text, for what is not valid; null removes the file
+    types: str | None = None  # `drain NODE` or `uncordon NODE`, as an administrator types it
     do: str | None = None  # a fault or an administrator's act of the simulator, with `with` as its arguments
     with_: dict[str, object] = Field({}, alias="with")
     restart: bool = False  # kill the daemon and start it again
@@ -126,6 +130,9 @@ async def perform(
             for deed in _deeds(step):
                 tell(deed)
             await _step(step, stage)
+            if step.types is not None:
+                verb, node = step.types.split()
+                tell(f"  {stage.order(_VERBS[verb], node)}")
             edited = _edit(step, manifests) or edited
         if edited:  # what is saved in one moment is seen as one revision
             stage.source.changed()
@@ -144,6 +151,8 @@ def _deeds(step: Step) -> Iterator[str]:
         yield f"label {node} {value}" if value is not None else f"unlabel {node}"
     for name, text in (step.text or {}).items():
         yield f"write {name}" if text is not None else f"remove {name}"
+    if step.types is not None:
+        yield f"drover {step.types}"
     if step.stop or step.restart:
         yield "kill drover"
     if step.start or step.restart:

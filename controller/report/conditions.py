@@ -10,6 +10,7 @@ from types import MappingProxyType
 from controller.model.condition import Status
 from controller.model.ids import NodeName, ObjectRef
 from controller.model.observed import Node, NodeState
+from controller.model.override import Order
 from controller.model.plan import Drain
 from controller.model.reasons import Why
 from controller.model.view import ClusterView
@@ -24,7 +25,7 @@ _COMMON = ("Accepted", "NotYetActedUpon")
 TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "PveCluster": ("Ready", "Connected", "Quorate", "Fresh", "Armed", "InsecureTransport", *_COMMON),
-        "PveNode": ("Ready", "Schedulable", "Draining", "Drained", "FileVanished", *_COMMON),
+        "PveNode": ("Ready", "Schedulable", "Draining", "Drained", "Overridden", "FileVanished", *_COMMON),
         "NodeMaintenance": ("Draining", "Blocked", "Drained", *_COMMON),
         "PlacementPolicy": ("Compliant", "Progressing", *_COMMON),
         "MigrationPolicy": _COMMON,
@@ -59,7 +60,7 @@ def statuses(
         found[ref] = told.status(now, old, common, resource.metadata.generation)
     for ref, drains in now.drains.items():
         if ref not in found:
-            implied = [say("Accepted", True, Why.ACCEPTED, f"implied by {_source_of(ref, now)}")]
+            implied = [_implied(ref, now)]
             found[ref] = _maintenance(drains, now, previous.get(ref)).status(now, previous.get(ref), implied, 0)
     return found
 
@@ -196,7 +197,12 @@ def _node(resource: PveNode, now: _Now, *, gone: bool) -> list[Statement]:
     name = resource.node_name
     node = now.view.seen.nodes.get(name) if now.view.seen is not None else None
     drain = next((item for group in now.drains.values() for item in group if item.node == name), None)
+    ordered = now.view.memory.overrides.get(name)
     told = [_node_ready(name, node, now), _schedulable(resource, node, drain)]
+    if ordered is not None:
+        verb = "drain" if ordered.order is Order.DRAIN else "uncordon"
+        text = f"`drover {verb}` of {ordered.by} counts until the repository says something new about {name}"
+        told.append(say("Overridden", True, Why.OVERRIDDEN, text))
     if drain is None:
         text = f"{name} is in service"
         told += [say("Draining", False, Why.IN_SERVICE, text), say("Drained", False, Why.IN_SERVICE, text)]
@@ -267,10 +273,16 @@ def _doubted(said: Statement, now: _Now) -> Statement:
     return said
 
 
-def _source_of(ref: ObjectRef, now: _Now) -> str:
+def _implied(ref: ObjectRef, now: _Now) -> Statement:
+    """What is accepted of a maintenance that stands in no file."""
     nodes = {drain.node for drain in now.drains[ref]}
+    ordered = next((now.view.memory.overrides[node] for node in sorted(nodes & now.view.memory.overrides.keys())), None)
+    if ordered is not None and ordered.order is Order.DRAIN:
+        text = f"ordered by {ordered.by} with `drover drain`; `drover uncordon {ordered.node}` ends it"
+        return say("Accepted", True, Why.OVERRIDDEN, text)
     node = next((item for item in now.specs.nodes.values() if item.node_name in nodes), None)
-    return f"the label of {node.ref}" if node is not None else "PVE HA's maintenance of the node"
+    source = f"the label of {node.ref}" if node is not None else "PVE HA's maintenance of the node"
+    return say("Accepted", True, Why.ACCEPTED, f"implied by {source}")
 
 
 def _placement(ref: ObjectRef, view: ClusterView) -> list[Statement]:

@@ -12,6 +12,7 @@ from controller.model.errors import DroverError
 from controller.model.event import Event, EventType
 from controller.model.ids import ClusterName, NodeName, ObjectRef, Vmid
 from controller.model.observed import Guest, Node, NodeState, Observed
+from controller.model.override import Order, Override
 from controller.model.plan import Drain
 from controller.report.board import Board, Published
 from controller.report.guests import GuestState, Verdict, verdicts
@@ -58,6 +59,16 @@ class DrainLine(_Line):
     percent: int
     message: str
     reason: str = ""
+
+
+class OrderLine(_Line):
+    """What was ordered by hand about a node: `drain` or `uncordon`."""
+
+    node: str
+    verb: str
+    by: str
+    reason: str
+    age_seconds: float
 
 
 class MoveLine(_Line):
@@ -120,6 +131,7 @@ class ClusterLine(_Line):
     digest: str
     nodes: tuple[NodeLine, ...]
     drains: tuple[DrainLine, ...]
+    orders: tuple[OrderLine, ...] = ()
     moves: tuple[MoveLine, ...]
     troubled: tuple[GuestLine, ...]
     more_troubled: int
@@ -190,6 +202,7 @@ def _cluster(name: str, shown: Published, board: Board, now: float) -> ClusterLi
         digest=view.plan.digest if view.plan is not None else "",
         nodes=_nodes(view.seen, drains),
         drains=drains,
+        orders=tuple(_order(order, now) for _, order in sorted(view.memory.overrides.items())),
         moves=_moves(shown, now),
         troubled=tuple(troubled[:GUESTS]),
         more_troubled=max(0, len(troubled) - GUESTS),
@@ -239,6 +252,11 @@ def _drain(drain: Drain, status: ObjectStatus | None) -> DrainLine:
         message=condition.message if condition is not None else drain.message,
         reason=drain.reason,
     )
+
+
+def _order(order: Override, now: float) -> OrderLine:
+    verb = "drain" if order.order is Order.DRAIN else "uncordon"
+    return OrderLine(node=order.node, verb=verb, by=order.by, reason=order.reason, age_seconds=max(0.0, now - order.at))
 
 
 def _moves(shown: Published, now: float) -> tuple[MoveLine, ...]:

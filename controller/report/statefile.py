@@ -15,7 +15,7 @@ from controller.model.errors import Busy, Rejected, Retry
 from controller.model.ids import ClusterName
 from controller.model.reasons import Why
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raised with every change of the tables; a file with a higher one was written by a newer Drover and is left alone."""
 
 _APPLICATION_ID = 0x44727672  # "Drvr": tells our file from any other SQLite file
@@ -39,7 +39,8 @@ CREATE TABLE media (vmid INTEGER PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE replication (section TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (section, key)) WITHOUT ROWID;
 CREATE TABLE refusals (vmid INTEGER NOT NULL, node TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (vmid, node)) WITHOUT ROWID;
 CREATE TABLE rates (vmid INTEGER PRIMARY KEY, body TEXT NOT NULL);
-CREATE TABLE links (node TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID
+CREATE TABLE links (node TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE notes (topic TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (topic, name)) WITHOUT ROWID
 """
 _CHANGES = {
     2: "CREATE TABLE media (vmid INTEGER PRIMARY KEY, body TEXT NOT NULL)",
@@ -50,6 +51,7 @@ CREATE TABLE refusals (vmid INTEGER NOT NULL, node TEXT NOT NULL, body TEXT NOT 
 CREATE TABLE rates (vmid INTEGER PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE links (node TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID
 """,
+    5: "CREATE TABLE notes (topic TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (topic, name)) WITHOUT ROWID",
 }
 """What brings a file to this version from the one before."""
 
@@ -173,6 +175,22 @@ def replication(database: sqlite3.Connection, section: str) -> Iterator[tuple[st
 
 def _has(database: sqlite3.Connection, table: str) -> bool:
     return database.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchone() is not None
+
+
+def notes(database: sqlite3.Connection, topic: str) -> Iterator[str]:
+    """Everything noted under `topic`, by name; nothing in a file that so far only an older version has written to."""
+    if _has(database, "notes"):
+        yield from (
+            body for (body,) in database.execute("SELECT body FROM notes WHERE topic = ? ORDER BY name", (topic,))
+        )
+
+
+def note(database: sqlite3.Connection, topic: str, name: str, body: str | None) -> None:
+    """Note `body` under a topic and a name, in place of what was there; None takes it away."""
+    if body is None:
+        database.execute("DELETE FROM notes WHERE topic = ? AND name = ?", (topic, name))
+    else:
+        database.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", (topic, name, body))
 
 
 def _update(database: sqlite3.Connection) -> None:

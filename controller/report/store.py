@@ -31,6 +31,7 @@ from controller.model.memory import (
     Refusal,
 )
 from controller.model.outcome import Outcome, Result
+from controller.model.override import Override
 from controller.model.reasons import Why
 from controller.model.replication import AskedSync, RefusedJob, ReplicationMemory, TemporaryJob
 from controller.report import history, statefile
@@ -46,6 +47,8 @@ _REFUSAL = TypeAdapter(Refusal)
 _RATE = TypeAdapter(GuestRate)
 _LINK = TypeAdapter(LinkRate)
 _ASKED = TypeAdapter(AskedSync)
+_OVERRIDE = TypeAdapter(Override)
+_OVERRIDES = "overrides"
 _CONDITIONS = TypeAdapter(dict[str, Condition])
 
 
@@ -304,6 +307,17 @@ class Store:
             )
         return self._conditions
 
+    # What people order by hand
+
+    def set_override(self, override: Override) -> None:
+        """Remember an order about a node, in place of an earlier one."""
+        body = _text(_OVERRIDE, override)
+        self._remember("set_override", lambda db: statefile.note(db, _OVERRIDES, override.node, body))
+
+    def end_override(self, node: NodeName) -> None:
+        """Forget the order about a node."""
+        self._remember("end_override", lambda db: statefile.note(db, _OVERRIDES, node, None))
+
     # Health
 
     def failure(self) -> str:
@@ -366,6 +380,7 @@ class Store:
             refusal = _REFUSAL.validate_json(body)
             refusals.setdefault(refusal.identity.vmid, {})[refusal.target] = refusal
         rates = (_RATE.validate_json(body) for _, body in statefile.rows(database, "rates"))
+        overrides = (_OVERRIDE.validate_json(body) for body in statefile.notes(database, _OVERRIDES))
         return Memory(
             flights={flight.vmid: flight for flight in flights},
             origins={origin.identity.vmid: origin for origin in origins},
@@ -375,6 +390,7 @@ class Store:
             links={NodeName(node): _LINK.validate_json(body) for node, body in statefile.rows(database, "links")},
             media={ejected.identity.vmid: ejected for ejected in media},
             replication=_replication(database),
+            overrides={override.node: override for override in overrides},
         )
 
     def _change(self, name: str, flight_id: int, change: Callable[[Flight], Flight]) -> None:

@@ -40,11 +40,7 @@ async def _serve(daemon: Daemon, folder: Path, ready: threading.Event, stop: asy
     daemon.url, daemon.board, daemon.socket = server.address, board, folder / "run" / "control.sock"
     daemon.loop = asyncio.get_running_loop()
 
-    def confirm(revision: str) -> bool:
-        daemon.told.append(f"confirm {revision}")
-        return revision == "sha256:4f5e"
-
-    socket = await control.serve(daemon.socket, confirm=confirm, look=lambda: daemon.told.append("look"))
+    socket = await control.serve(daemon.socket, scene.Mind(daemon.told, "sha256:4f5e"))
     ready.set()
     await stop.wait()
     await socket.close()

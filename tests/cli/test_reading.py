@@ -211,6 +211,39 @@ def test_confirm_and_look_go_over_the_socket(said: Said, daemon: Daemon) -> None
     assert daemon.told == ["confirm sha256:4f5e", "confirm another", "look"]
 
 
+def test_drain_and_uncordon_go_over_the_socket_with_the_name_of_who_typed_them(said: Said, daemon: Daemon) -> None:
+    socket = str(daemon.socket)
+    done = said("drain", "pve2", "--reason", "disk", "--socket", socket, "--by", "anna")
+    assert (done.exit_code, done.output) == (0, "pve2: Drain\n")
+    assert said("uncordon", "pve2", "--cluster", "lab", "--socket", socket, "--by", "anna").exit_code == 0
+    refused = said("drain", "nowhere", "--socket", socket)
+    assert (refused.exit_code, refused.stderr) == (1, "Error: there is no node nowhere\n")
+    assert daemon.told == ["Drain :pve2 by anna disk", "InService lab:pve2 by anna "]
+
+
+def test_wait_ends_when_it_is_so_and_tells_on_the_way_what_keeps_it(said: Said, daemon: Daemon) -> None:
+    asked = ["wait", "--server", daemon.url, "--for"]
+    done = said(*asked, "condition=Draining", "node/pve1")
+    assert done.exit_code == 0
+    assert done.output.startswith("Draining=True: ")
+    late = said(*asked, "condition=Drained", "nm/label-pve1", "--timeout", "0.01")
+    assert late.exit_code == 3
+    assert late.stderr.startswith("Drained=False: ")
+    assert late.stderr.endswith("Error: NodeMaintenance label-pve1 is not Drained=True after 0.01 s\n")
+    missing = said(*asked, "condition=Drained", "node/pve9", "--timeout", "0.01")
+    assert (missing.exit_code, "there is no PveNode pve9 yet" in missing.stderr) == (3, True)
+    for wrong in (["condition=", "node/pve1"], ["condition=Drained", "pve1"], ["condition=Drained", "box/pve1"]):
+        assert said(*asked, *wrong).exit_code == 64
+
+
+def test_a_drain_that_is_waited_for_does_not_believe_what_was_seen_before_the_order(said: Said, daemon: Daemon) -> None:
+    done = said(
+        *("drain", "pve1", "--socket", str(daemon.socket), "--server", daemon.url, "--wait", "--timeout", "0.01")
+    )
+    assert done.exit_code == 3
+    assert "waiting for the next look at PveNode pve1" in done.stderr
+
+
 def test_confirm_without_a_daemon_says_so(said: Said, tmp_path: object) -> None:
     done = said("confirm", "x", "--socket", f"{tmp_path}/nobody.sock")
     assert done.exit_code == 1

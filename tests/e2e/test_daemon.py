@@ -54,6 +54,20 @@ def test_a_drain_survives_kill_9_submits_nothing_twice_and_everybody_comes_home(
     )
 
 
+def test_a_script_drains_a_node_waits_for_it_and_puts_it_back(lab: Lab) -> None:
+    lab.run("--speed", "10")
+    lab.until(lambda: lab.guests() == {101: "pve2", 102: "pve2", 103: "pve1"}, "the first look")
+    done = lab.drover("drain", "pve2", "--reason", "new disk", "--wait", "--timeout", "60")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "safe to service" in done.stdout
+    assert "pve2" not in lab.guests().values()
+    assert "drover drain pve2 by" in lab.drover("status").stdout
+    assert lab.drover("wait", "--for", "condition=Drained", "node/pve2", "--timeout", "5").returncode == 0
+    assert lab.drover("wait", "--for", "condition=Drained", "node/pve1", "--timeout", "1").returncode == 3
+    assert lab.drover("uncordon", "pve2").returncode == 0
+    lab.until(lambda: lab.guests() == {101: "pve2", 102: "pve2", 103: "pve1"}, "everybody is home")
+
+
 def test_plan_says_what_would_move_with_the_line_to_type_and_its_exit_code(lab: Lab) -> None:
     lab.label("pve2", "true")
     plan = lab.drover("plan")

@@ -1,14 +1,16 @@
 """A hand-made cluster in the middle of a drain: what the report's and the CLI's tests look at."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from controller.model.errors import DroverError
 from controller.model.event import Event
 from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName, ObjectRef, Upid, Vmid
 from controller.model.memory import Backoff, Flight, FlightPhase, Memory, Origin
 from controller.model.observed import Guest, Node, NodeState, Observed, Power
 from controller.model.outcome import Outcome, Progress, Result
+from controller.model.override import Order
 from controller.model.plan import Blocked, Drain, DrainMode, Lane, Move, MoveOptions, Plan, Violation, Waiting
 from controller.model.reasons import Why
 from controller.model.view import ClusterView, Finding
@@ -215,3 +217,24 @@ def store(directory: Path) -> Store:
         flight = replace(FLIGHT, identity=outcome.identity, name=outcome.name, id=0)
         made.end_flight(made.begin_flight(flight, origin=None).id, outcome, backoff=None, origin=None)
     return made
+
+
+@dataclass
+class Mind:
+    """A daemon's mind that writes down what it is told; one revision waits, and there is no node `nowhere`."""
+
+    told: list[str]
+    waits: str = ""
+
+    def confirm(self, revision: str) -> bool:
+        self.told.append(f"confirm {revision}")
+        return revision == self.waits
+
+    def look_again(self) -> None:
+        self.told.append("look")
+
+    def order(self, cluster: str, node: str, order: Order, *, by: str, reason: str) -> str:
+        if node == "nowhere":
+            raise DroverError(Why.UNKNOWN_NODE, f"there is no node {node}")
+        self.told.append(f"{order} {cluster}:{node} by {by} {reason}")
+        return f"{node}: {order}"

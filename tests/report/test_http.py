@@ -369,11 +369,11 @@ def test_the_control_socket_is_for_its_owner_and_goes_when_it_is_closed(tmp_path
 
     async def main() -> None:
         told: list[str] = []
-        served = await control.serve(path, confirm=lambda revision: revision == "r1", look=lambda: told.append("look"))
+        served = await control.serve(path, scene.Mind(told, "r1"))
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert [entry.name for entry in path.parent.iterdir()] == ["control.sock"]
         with pytest.raises(FileExistsError):
-            await control.serve(path, confirm=bool, look=lambda: None)
+            await control.serve(path, scene.Mind([]))
         connector = aiohttp.UnixConnector(str(path))
         async with aiohttp.ClientSession("http://drover", connector=connector) as session:
             for body, status in (
@@ -389,7 +389,17 @@ def test_the_control_socket_is_for_its_owner_and_goes_when_it_is_closed(tmp_path
                 assert answer.status == 200
             async with session.get("/confirm") as answer:
                 assert answer.status == 405
-        assert told == ["look"]
+            for verb, body, status in (
+                ("drain", '{"node": "pve2", "by": "anna", "reason": "disk"}', 200),
+                ("uncordon", '{"node": "pve2", "by": "anna", "cluster": "lab"}', 200),
+                ("drain", '{"node": "nowhere", "by": "anna"}', 409),
+                ("drain", '{"node": "pve2"}', 400),
+                ("drain", '{"node": 2, "by": "anna"}', 400),
+            ):
+                async with session.post(f"/{verb}", data=body) as answer:
+                    assert answer.status == status, body
+        orders = ["Drain :pve2 by anna disk", "InService lab:pve2 by anna "]
+        assert told == ["confirm r1", "confirm r2", "look", *orders]
         await served.close()
         assert not path.exists()
 
@@ -403,7 +413,7 @@ def test_a_socket_left_behind_by_a_killed_process_is_replaced(tmp_path: Path) ->
     left.close()
 
     async def main() -> None:
-        served = await control.serve(path, confirm=bool, look=lambda: None)
+        served = await control.serve(path, scene.Mind([]))
         assert path.exists()
         await served.close()
 

@@ -26,6 +26,7 @@ from controller.model.event import Event, EventType
 from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName, ObjectRef, Upid, Vmid
 from controller.model.memory import Backoff, Ejected, Flight, FlightPhase, GuestRate, LinkRate, Memory, Origin, Refusal
 from controller.model.outcome import Outcome, Progress, Result
+from controller.model.override import Order, Override
 from controller.model.plan import Lane, MoveOptions
 from controller.model.reasons import Why
 from controller.model.replication import AskedSync, JobVerb, RefusedJob, ReplicationMemory, TemporaryJob
@@ -484,7 +485,7 @@ def test_a_file_of_the_first_version_is_brought_up_to_date_and_read_before_that(
     with contextlib.closing(Store.open(tmp_path, LAB)) as store:
         store.begin_flight(flight(), origin=origin())
     with contextlib.closing(sqlite3.connect(tmp_path / "lab.sqlite3")) as database:
-        for table in ("media", "replication", "refusals", "rates", "links"):
+        for table in ("media", "replication", "refusals", "rates", "links", "notes"):
             database.execute(f"DROP TABLE {table}")
         database.execute("PRAGMA user_version = 1")
     with contextlib.closing(Store.read_only(tmp_path, LAB)) as reading:
@@ -494,15 +495,20 @@ def test_a_file_of_the_first_version_is_brought_up_to_date_and_read_before_that(
         assert not reading.memory().refusals
         assert not reading.memory().rates
         assert not reading.memory().links
+        assert reading.memory().overrides == {}
     with contextlib.closing(Store.open(tmp_path, LAB)) as store:
         assert list(store.memory().flights) == [101]
+        store.set_override(Override(PVE1, Order.DRAIN, "anna", 5.0, "[]"))
         store.remember_media(Ejected(flight().identity, NodeName("pve1"), {"ide2": "local:iso/a.iso"}, "", 1.0))
     with contextlib.closing(Store.open(tmp_path, LAB)) as store:
         assert store.memory().media[Vmid(101)].drives == {"ide2": "local:iso/a.iso"}
+        assert store.memory().overrides == {PVE1: Override(PVE1, Order.DRAIN, "anna", 5.0, "[]")}
         store.forget_media([Vmid(101)])
+        store.end_override(PVE1)
         assert store.memory().media == {}
         store.refuse(refusal())
         assert store.memory().refusals == {Vmid(101): {PVE2: refusal()}}
+        assert store.memory().overrides == {}
 
 
 def test_what_replication_needs_is_remembered_until_it_is_forgotten(tmp_path: Path) -> None:
