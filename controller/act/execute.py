@@ -84,7 +84,7 @@ class _Starter:
         """Everything that has to be read right before the move."""
         at = self.clock.monotonic()
         try:
-            fresh = await self.observer.fresh(move)
+            fresh = await self.observer.fresh(move, mapped_to=preflight.mapped_to(move, self.specs))
             tasks = await self.client.node_tasks(move.source, vmid=move.vmid, source="all")
         except DroverError as error:
             return error

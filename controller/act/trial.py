@@ -46,7 +46,7 @@ async def trials(
             return Trial(wish.guest, None, wish.said)
         try:
             async with turn:
-                fresh = await observer.fresh(wish.move)
+                fresh = await observer.fresh(wish.move, mapped_to=preflight.mapped_to(wish.move, specs))
         except DroverError as error:
             failed = Finding(Level.FAIL, error.why, error.message, error.why.remedy, check="everything can be read")
             return Trial(wish.guest, wish.move, (*wish.said, failed))

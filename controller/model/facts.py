@@ -16,12 +16,14 @@ class Topic(StrEnum):
 
     CPU = "the processors of both nodes"
     CPU_FLAGS = "which node supports which CPU flag"
+    CPU_MODELS = "the CPU models that an administrator has defined"
     MACHINES = "the machine versions of the target"
     NETWORKS = "the bridges and VNets of the nodes"
     STORAGES = "the storages of the target"
     HA = "the HA rules of the guest"
     REPLICATION = "the state of its replication jobs"
     RIGHTS = "what the token may do with the guest"
+    STORAGE_RIGHTS = "what the token may do with the storages that disks are mapped to"
     PENDING = "its pending changes"
 
 
@@ -50,7 +52,16 @@ class Setup:
     most_cpus: int | None = None  # sockets x cores: what QEMU is started for
     nics: tuple[Nic, ...] = ()
     pins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # affinity, hugepages, numa0, args
+    snapshots: bool = False  # whether there are any
     host_mounts: tuple[str, ...] = ()  # of a container: directories and devices of the node that are not called shared
+
+
+@dataclass(frozen=True, slots=True)
+class CpuModel:
+    """A CPU model that an administrator has defined: one of QEMU's, and flags that are asked for on top."""
+
+    model: str
+    flags: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,7 @@ class HaRule:
     nodes: Mapping[NodeName, int] = field(default_factory=lambda: MappingProxyType({}))  # of a node affinity
     strict: bool = False
     together: tuple[str, ...] = ()  # of a positive resource affinity: all of its resources, such as vm:101
+    apart: tuple[str, ...] = ()  # of a negative one
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +101,12 @@ class Facts:
 
     setup: Setup | None = None
     cpu_flags: Mapping[str, frozenset[NodeName]] | None = None  # QEMU's name of a flag -> nodes whose KVM can do it
+    custom_models: Mapping[str, CpuModel] | None = None  # `custom-x` -> what it is made of
     machines: frozenset[str] | None = None  # of the target
     networks: Mapping[NodeName, frozenset[str]] | None = None  # bridges and VNets by node
     ha: HaFacts | None = None
     job_states: tuple[JobState, ...] | None = None
     rights: frozenset[str] | None = None  # privileges on the guest
+    storage_rights: Mapping[str, frozenset[str]] | None = None  # privileges on storages that disks may be mapped to
     pending: Mapping[str, str] | None = None  # key -> the value after the next cold start, "" = gone
     unread: Mapping[Topic, Unread] = field(default_factory=lambda: MappingProxyType({}))

@@ -55,6 +55,8 @@ class Cpu:
     vendor: str
     family: str
     flags: frozenset[str]
+    sockets: int = 1
+    architecture: str = ""  # x86_64, aarch64; "" when the node does not say
 
 
 @dataclass(frozen=True, slots=True)

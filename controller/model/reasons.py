@@ -242,8 +242,14 @@ class Why(StrEnum):
     LINKED_CLONE = (
         "LinkedClone",
         "A disk is a linked clone: its base stays behind.",
-        "The volume's name begins with that of a base volume.",
+        "The volume's name begins with that of a base volume, or the config of another guest names a clone of it.",
         "Make it a full clone, or move its base to shared storage.",
+    )
+    FOREIGN_VOLUME = (
+        "ForeignVolume",
+        "A disk that would be copied belongs to another guest, which PVE refuses to move.",
+        "The number in the volume's name is not that of the guest.",
+        "Give the disk to the guest: `qm disk reassign`, or put it on shared storage.",
     )
     NETWORK_MISSING = (
         "NetworkMissing",

@@ -6,7 +6,7 @@ configs of a few guests.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -123,8 +123,10 @@ class Observer:
             _value(part)
         return self._observed(at, *_value(core))
 
-    async def fresh(self, move: Wanted) -> Fresh:
+    async def fresh(self, move: Wanted, *, mapped_to: Collection[str] = ()) -> Fresh:
         """What has to be known right before `move` is posted, read now; independent calls overlap.
+
+        mapped_to: storages that the move may put disks on under another name, which needs rights there.
 
         `guest` is None when its config is no longer on the source, `preconditions` also when PVE gives none now: of a locked
         guest, or without quorum. Raises DroverError when anything else can't be read: what can't be checked is not done.
@@ -155,7 +157,9 @@ class Observer:
         )
         if present is None or config is None or setup is None or target is None:
             return fresh
-        found = await self._facts.read(Subject(present, config, setup, move.source, target, bool(fresh.jobs)))
+        found = await self._facts.read(
+            Subject(present, config, setup, move.source, target, bool(fresh.jobs), frozenset(mapped_to))
+        )
         source, itself = fresh.source, found.source
         if source is not None and itself is not None:
             source = replace(source, cpu=itself.cpu, version=itself.version or source.version)

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from controller.clock import Clock
 from controller.model.errors import DroverError
-from controller.model.facts import Facts, HaFacts, Setup, Topic, Unread
+from controller.model.facts import CpuModel, Facts, HaFacts, Setup, Topic, Unread
 from controller.model.ids import GuestKind, NodeName
 from controller.model.observed import Guest, GuestConfig, Node, NodeState, Storage
 from controller.model.reasons import Why
@@ -22,7 +22,7 @@ from controller.pve.client import PveClient
 SECONDS: Final = 5.0
 """How long a fact is waited for; a node that does not answer would hold up the move for 30 s."""
 KEPT_SECONDS: Final[Mapping[Topic, float]] = MappingProxyType(
-    {Topic.CPU: 600.0, Topic.CPU_FLAGS: 600.0, Topic.MACHINES: 600.0, Topic.NETWORKS: 60.0}
+    {Topic.CPU: 600.0, Topic.CPU_FLAGS: 600.0, Topic.CPU_MODELS: 60.0, Topic.MACHINES: 600.0, Topic.NETWORKS: 60.0}
 )
 """Age at which what is kept is read again; what is not listed here is always read."""
 OWN_CPU: Final = frozenset({"host", "max"})
@@ -42,6 +42,7 @@ class Subject:
     source: NodeName
     target: Node
     replicated: bool
+    mapped_to: frozenset[str] = frozenset()  # storages on the target that the policy maps others to
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +80,27 @@ class FactReader:
         async with asyncio.TaskGroup() as group:
             start = group.create_task
             source = start(one(Topic.CPU, live, partial(self._hardware, where)))
-            flags = start(one(Topic.CPU_FLAGS, live and setup.cpu not in OWN_CPU, self._cpu_flags))
+            flags = start(one(Topic.CPU_FLAGS, live and setup.cpu not in OWN_CPU, partial(self._cpu_flags, where)))
+            models = start(one(Topic.CPU_MODELS, live and setup.cpu.startswith("custom-"), self._cpu_models))
             machines = start(one(Topic.MACHINES, live and there, partial(self._machines, target.name)))
             networks = start(one(Topic.NETWORKS, plugged, partial(self._networks, nodes)))
             storages = start(one(Topic.STORAGES, disks, partial(client.node_storages, target.name)))
             ha = start(one(Topic.HA, guest.ha_managed, partial(self._ha, guest)))
             jobs = start(one(Topic.REPLICATION, subject.replicated, partial(client.job_states, where, guest.vmid)))
-            rights = start(one(Topic.RIGHTS, True, partial(client.rights, guest.vmid)))
+            rights = start(one(Topic.RIGHTS, True, partial(client.rights, f"/vms/{guest.vmid}")))
+            mapped = bool(subject.mapped_to) and disks
+            allocate = start(one(Topic.STORAGE_RIGHTS, mapped, partial(self._storage_rights, subject.mapped_to)))
             pending = start(one(Topic.PENDING, live, partial(client.pending, where, guest.kind, guest.vmid)))
         facts = Facts(
             setup=setup,
             cpu_flags=flags.result(),
+            custom_models=models.result(),
             machines=machines.result(),
             networks=networks.result(),
             ha=ha.result(),
             job_states=jobs.result(),
             rights=rights.result(),
+            storage_rights=allocate.result(),
             pending=pending.result(),
             unread=MappingProxyType(unread),
         )
@@ -131,8 +137,25 @@ class FactReader:
     async def _hardware(self, node: NodeName) -> Node:
         return await self._keep(Topic.CPU, node, partial(self._client.node_status, node))
 
-    async def _cpu_flags(self) -> Mapping[str, frozenset[NodeName]]:
-        return await self._keep(Topic.CPU_FLAGS, NodeName(""), self._client.cpu_flags)
+    async def _cpu_flags(self, node: NodeName) -> Mapping[str, frozenset[NodeName]]:
+        return await self._keep(Topic.CPU_FLAGS, NodeName(""), partial(self._told_cpu_flags, node))
+
+    async def _told_cpu_flags(self, node: NodeName) -> Mapping[str, frozenset[NodeName]]:
+        """All flags where the release has the list and the token may see it, else the few that anybody may ask for."""
+        try:
+            return await self._client.cpu_flags()
+        except DroverError as error:
+            if error.why not in (Why.NOT_SUPPORTED, Why.PERMISSION_MISSING):
+                raise
+        return await self._client.settable_cpu_flags(node)
+
+    async def _cpu_models(self) -> Mapping[str, CpuModel]:
+        return await self._keep(Topic.CPU_MODELS, NodeName(""), self._client.cpu_models)
+
+    async def _storage_rights(self, storages: Iterable[str]) -> Mapping[str, frozenset[str]]:
+        names = sorted(storages)
+        found = await asyncio.gather(*(self._client.rights(f"/storage/{name}") for name in names))
+        return MappingProxyType(dict(zip(names, found, strict=True)))
 
     async def _machines(self, node: NodeName) -> frozenset[str]:
         return await self._keep(Topic.MACHINES, node, partial(self._client.machines, node))

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from urllib.parse import quote
 
 from controller.model.errors import Ambiguous, Rejected, Retry
-from controller.model.facts import HaRule, JobState, Setup
+from controller.model.facts import CpuModel, HaRule, JobState, Setup
 from controller.model.ids import GuestKind, NodeName, Upid, Vmid
 from controller.model.observed import Guest, GuestConfig, Node, Preconditions, ReplicationJob, Storage, Task
 from controller.model.plan import MoveOptions
@@ -67,15 +67,22 @@ class PveClient:
         """The caller's effective rights: path -> privilege -> whether it holds below the path too."""
         return await self._read("/access/permissions", decode.permissions)
 
-    async def rights(self, vmid: Vmid) -> frozenset[str]:
-        """The caller's privileges on one guest, whatever ACL they come from."""
-        path = f"/vms/{vmid}"
+    async def rights(self, path: str) -> frozenset[str]:
+        """The caller's privileges on one object, such as `/vms/101`, whatever ACL they come from."""
         found = await self._read("/access/permissions", decode.permissions, {"path": path})
         return frozenset(name for name in found.get(path, {}))
 
     async def cpu_flags(self) -> Mapping[str, frozenset[NodeName]]:
         """QEMU's name of a CPU flag -> the nodes whose KVM supports it; since 9.2. Needs Sys.Audit on /nodes."""
         return await self._read("/cluster/qemu/cpu-flags", decode_facts.cpu_flags)
+
+    async def settable_cpu_flags(self, node: NodeName) -> Mapping[str, frozenset[NodeName]]:
+        """As `cpu_flags`, for the few flags that a VM's config may name; anybody may ask. 9.1 only names them."""
+        return await self._read(f"/nodes/{_quoted(node)}/capabilities/qemu/cpu-flags", decode_facts.cpu_flags)
+
+    async def cpu_models(self) -> Mapping[str, CpuModel]:
+        """CPU models that an administrator has defined, without those that the token may not see; since 9.2."""
+        return await self._read("/cluster/qemu/custom-cpu-models", decode_facts.cpu_models)
 
     async def ha_resource(self, kind: GuestKind, vmid: Vmid) -> HaResource:
         """How PVE HA was told to look after the guest. Raises when it does not. Needs Sys.Audit on /."""

@@ -178,15 +178,16 @@ def node_status(answer: Json, name: NodeName) -> Node:
         cpu_fraction=real(row.get("cpu")),
         uptime_seconds=amount(row.get("uptime")),
         version=version(text(row.get("pveversion")).partition("/")[2].partition("/")[0]),
-        cpu=_cpu(part(row, "cpuinfo")),
+        cpu=_cpu(part(row, "cpuinfo"), text(part(row, "current-kernel").get("machine"))),
     )
 
 
-def _cpu(row: Row) -> Cpu | None:
+def _cpu(row: Row, architecture: str) -> Cpu | None:
     model, flags = text(row.get("model")), words(row.get("flags"))
     if not model or not flags:
         return None
-    return Cpu(model, text(row.get("vendor")), text(row.get("family")), flags)
+    sockets = amount(row.get("sockets")) or 1
+    return Cpu(model, text(row.get("vendor")), text(row.get("family")), flags, sockets, architecture)
 
 
 def _storage_row(row: Row) -> Storage | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from controller.model.facts import HaRule, JobState, Nic, Setup
+from controller.model.facts import CpuModel, HaRule, JobState, Nic, Setup
 from controller.model.ids import GuestKind, NodeName
 from controller.model.observed import Storage
 from controller.pve.decode_guest import properties
@@ -36,14 +36,15 @@ def setup(answer: Json, kind: GuestKind) -> Setup:
         Nic(key, properties(row[key]).get("bridge", "")) for key in sorted(row) if re.fullmatch(r"net\d+", key)
     )
     if kind is GuestKind.LXC:
-        return Setup(nics=nics, host_mounts=tuple(key for key in sorted(row) if _of_the_host(key, row)))
+        mounts = tuple(key for key in sorted(row) if _of_the_host(key, row))
+        return Setup(nics=nics, snapshots="parent" in row, host_mounts=mounts)
     cpu = properties(row.get("cpu"))
-    flags = cpu.get("flags", "").split(";")
     return Setup(
         cpu=cpu.get("") or cpu.get("cputype", ""),
-        cpu_flags=frozenset(name.removeprefix("+") for name in flags if name.startswith("+")),
+        cpu_flags=_asked_for(cpu.get("flags", "")),
         most_cpus=(amount(row.get("sockets")) or 1) * (amount(row.get("cores")) or 1),
         nics=nics,
+        snapshots="parent" in row,
         pins=MappingProxyType({key: text(row[key]) for key in sorted(row) if _PINS.fullmatch(key) and _pins(key, row)}),
     )
 
@@ -98,7 +99,7 @@ def _storage(row: Row, node: NodeName) -> Storage | None:
 
 
 def cpu_flags(answer: Json) -> Mapping[str, frozenset[NodeName]]:
-    """/cluster/qemu/cpu-flags; a row without `supported-on` says nothing."""
+    """/cluster/qemu/cpu-flags and /nodes/{node}/capabilities/qemu/cpu-flags; a row without `supported-on` says nothing."""
     return MappingProxyType(
         {
             text(row.get("name")): frozenset(NodeName(node) for node in texts(row.get("supported-on")))
@@ -108,6 +109,24 @@ def cpu_flags(answer: Json) -> Mapping[str, frozenset[NodeName]]:
     )
 
 
+def cpu_models(answer: Json) -> Mapping[str, CpuModel]:
+    """/cluster/qemu/custom-cpu-models, by the name that a guest's config has; without a model they are made of kvm64."""
+    return MappingProxyType(
+        {
+            f"custom-{text(row.get('cputype')).removeprefix('custom-')}": CpuModel(
+                text(row.get("reported-model")) or "kvm64", _asked_for(text(row.get("flags")))
+            )
+            for row in rows(answer)
+            if row.get("cputype")
+        }
+    )
+
+
+def _asked_for(flags: str) -> frozenset[str]:
+    """`+aes;-pcid`: those that are to be there."""
+    return frozenset(name.removeprefix("+") for name in flags.split(";") if name.startswith("+"))
+
+
 def ha_resource(answer: Json) -> HaResource:
     """/cluster/ha/resources/{sid}; what is absent is the default (pve-ha-manager: PVE/HA/Resources.pm)."""
     row = record(answer)
@@ -115,10 +134,7 @@ def ha_resource(answer: Json) -> HaResource:
 
 
 def ha_rules(answer: Json, sid: str) -> tuple[HaRule, ...]:
-    """/cluster/ha/rules: those in force that bind `sid`; HA ignores rules with errors (pve-ha-manager: PVE/HA/Rules.pm).
-
-    What a negative affinity forbids is in PVE's own verdict.
-    """
+    """/cluster/ha/rules: those in force that bind `sid`; HA ignores rules with errors (pve-ha-manager: PVE/HA/Rules.pm)."""
     return known(_ha_rule(row) for row in rows(answer) if sid in words(row.get("resources")))
 
 
@@ -128,9 +144,10 @@ def _ha_rule(row: Row) -> HaRule | None:
     name = text(row.get("rule"))
     if row.get("type") == "node-affinity":
         return HaRule(name, nodes=_priorities(row.get("nodes")), strict=flag(row.get("strict")))
+    resources = tuple(sorted(words(row.get("resources"))))
     if row.get("affinity") == "positive":
-        return HaRule(name, together=tuple(sorted(words(row.get("resources")))))
-    return None
+        return HaRule(name, together=resources)
+    return HaRule(name, apart=resources) if row.get("affinity") == "negative" else None
 
 
 def ha_group(answer: Json) -> tuple[HaRule, bool]:

@@ -242,6 +242,9 @@ class ClusterFile(_Part):
     mappings: dict[Literal["pci", "usb", "dir"], dict[str, dict[str, Any]]] = Field(
         {}, description="Resource mappings: `pci: {gpu1: {map: [node=pve1,path=0000:01:00.0,…]}}`."
     )
+    cpu_models: dict[Annotated[str, Field(pattern=NODE_NAME)], dict[str, str | int]] = Field(
+        {}, description="Custom CPU models by name: `lab: {reported-model: EPYC-Rome, flags: +pcid}`."
+    )
     access: AccessFile = AccessFile()
     ha: HaFile = HaFile()
     replication: dict[Annotated[str, Field(pattern=r"^[1-9][0-9]{2,8}-[0-9]{1,9}$")], dict[str, str | int | float]] = (

@@ -35,7 +35,7 @@ SERVED = re.compile(
     | /cluster/sdn/(zones|vnets)
     | /cluster/firewall/options
     | /cluster/metrics/export
-    | /cluster/qemu/cpu-flags
+    | /cluster/qemu/(cpu-flags|custom-cpu-models)
     | /nodes
     | /nodes/\{node\}
     | /nodes/\{node\}/(status|version|config|time|network|services|dns|subscription|rrddata|vzdump|report)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from controller.decide.preflight import CHECKS, Finding, Level, findings, refine
-from controller.decide.preflight.cpu import normal
-from controller.model.facts import HaFacts, HaRule, JobState, Nic, Setup, Topic, Unread
+from controller.decide.preflight.models import normal
+from controller.model.facts import CpuModel, HaFacts, HaRule, JobState, Nic, Setup, Topic, Unread
 from controller.model.ids import GuestKind, NodeName, Vmid
 from controller.model.observed import (
     Cpu,
@@ -22,7 +22,7 @@ from controller.model.observed import (
 )
 from controller.model.reasons import Why
 from controller.specs import Specs
-from tests.decide.build import AT, GIB, cluster, guest, in_maintenance, memory, migration, node, specs
+from tests.decide.build import AT, GIB, cluster, flight, guest, in_maintenance, memory, migration, node, specs
 from tests.decide.test_preflight import CPU, LOOK, WANTED, WHO, disk, planned, read, with_verdict
 
 OK, WARN, FAIL = Level.OK, Level.WARN, Level.FAIL
@@ -102,12 +102,47 @@ CPUS: list[tuple[str, Fresh, list[tuple[Level, Why]]]] = [
     ),
     (
         "and forbids more",
-        with_cpus(Setup("x86-64-v2"), CPU, CPU, cpu_flags={"sse4.1": frozenset({PVE1})}),
+        with_cpus(
+            Setup("x86-64-v2"), CPU, CPU, cpu_flags={"sse4.1": frozenset({PVE1}), "pni": frozenset({PVE1, PVE2})}
+        ),
         [(FAIL, Why.CPU_INCOMPATIBLE)],
     ),
     ("a named model between equals", with_cpus(Setup("EPYC-Milan"), CPU, CPU), []),
     ("a named model, other vendor", with_cpus(Setup("EPYC-Milan"), CPU, OTHER), [(FAIL, Why.CPU_INCOMPATIBLE)]),
-    ("a named model, fewer flags", with_cpus(Setup("EPYC-Milan"), CPU, LESS), [(WARN, Why.NOT_CHECKED)]),
+    ("a named model, fewer flags", with_cpus(Setup("EPYC-Milan"), CPU, LESS), [(FAIL, Why.CPU_INCOMPATIBLE)]),
+    ("a revision of it", with_cpus(Setup("EPYC-Milan-v2"), CPU, LESS), [(FAIL, Why.CPU_INCOMPATIBLE)]),
+    ("a named model that needs less", with_cpus(Setup("Opteron_G3"), CPU, LESS), []),
+    ("a model that nobody lists", with_cpus(Setup("KnightsMill"), CPU, LESS), [(WARN, Why.NOT_CHECKED)]),
+    (
+        "a custom model by what it is made of",
+        with_cpus(Setup("custom-lab"), CPU, LESS, custom_models={"custom-lab": CpuModel("EPYC")}),
+        [(FAIL, Why.CPU_INCOMPATIBLE)],
+    ),
+    (
+        "a custom model by its flags",
+        with_cpus(Setup("custom-lab"), CPU, LESS, custom_models={"custom-lab": CpuModel("kvm64", frozenset({"aes"}))}),
+        [(FAIL, Why.CPU_INCOMPATIBLE)],
+    ),
+    (
+        "a custom model made of host",
+        with_cpus(Setup("custom-lab"), CPU, OTHER, custom_models={"custom-lab": CpuModel("host")}),
+        [(FAIL, Why.CPU_INCOMPATIBLE)],
+    ),
+    (
+        "what args say comes last",
+        with_cpus(Setup("kvm64", pins={"args": "-no-hpet -cpu host,+vmx"}), CPU, OTHER),
+        [(FAIL, Why.CPU_INCOMPATIBLE), (WARN, Why.PINNED_TO_HARDWARE)],
+    ),
+    (
+        "a target that has told nothing yet is judged by what it shows",
+        with_cpus(Setup("x86-64-v2-AES"), CPU, CPU, cpu_flags={"aes": frozenset({PVE1})}),
+        [],
+    ),
+    (
+        "another architecture",
+        with_cpus(Setup("kvm64"), replace(CPU, architecture="x86_64"), replace(CPU, architecture="aarch64")),
+        [(FAIL, Why.CPU_INCOMPATIBLE)],
+    ),
     ("a custom model, other vendor", with_cpus(Setup("custom-lab"), CPU, OTHER), [(WARN, Why.NOT_CHECKED)]),
 ]
 
@@ -131,12 +166,21 @@ def test_a_stopped_guest_has_no_processor_yet() -> None:
 
 # Machine, software, hardware
 
-PINS = [
-    ({"hugepages": "2"}, WARN),
-    ({"numa0": "cpus=0,hostnodes=1"}, WARN),
-    ({"args": "-device x"}, WARN),
-    ({"affinity": "0-3"}, WARN),
-    ({"affinity": "0-3,8"}, FAIL),
+HUGE = replace(CPU, flags=CPU.flags | {"pdpe1gb"})
+TWO = replace(CPU, sockets=2)
+PINS: list[tuple[dict[str, str], Cpu, Cpu, Level, str]] = [
+    ({"hugepages": "2"}, CPU, CPU, WARN, "VM 101 g101 needs 2048 hugepages of 2 MiB on pve2"),
+    ({"hugepages": "1024"}, HUGE, HUGE, WARN, "needs 4 hugepages of 1 GiB on pve2"),
+    ({"hugepages": "1024"}, HUGE, CPU, FAIL, "which the processor of pve2 does not have"),
+    ({"hugepages": "any"}, CPU, CPU, WARN, "needs hugepages for 4 GiB"),
+    ({"numa0": "cpus=0,hostnodes=0,policy=bind"}, CPU, CPU, OK, "pve2 has 1 of them or more"),
+    ({"numa0": "cpus=0,hostnodes=0-1,policy=bind"}, TWO, CPU, WARN, "PVE's API does not show"),
+    ({"numa0": "cpus=0,hostnodes=1,policy=bind"}, TWO, TWO, OK, "pve2 has 2 of them or more"),
+    ({"args": "-fw_cfg name=opt/x,file=/etc/x"}, CPU, CPU, WARN, "args that PVE passes to QEMU as they are"),
+    ({"args": "-device vfio-pci,host=01:00.0"}, CPU, CPU, FAIL, "vfio-pci, a device of pve1"),
+    ({"affinity": "0-3"}, CPU, CPU, OK, "means the same on pve2"),
+    ({"affinity": "0-3"}, TWO, CPU, WARN, "was chosen for 2 x EPYC, 8 threads, and pve2 has EPYC, 8 threads"),
+    ({"affinity": "0-3,8"}, CPU, CPU, FAIL, "names processors that pve2 does not have (8 threads)"),
 ]
 
 
@@ -165,10 +209,17 @@ def test_the_target_runs_the_machine_that_runs(fresh: Fresh, expected: list[tupl
     assert words(replace(fresh, target=node("pve2", 16, cpu=CPU, cpus=8, version=(9, 2)))) == expected
 
 
-@pytest.mark.parametrize(("pins", "level"), PINS)
-def test_what_binds_to_hardware_is_told(pins: Mapping[str, str], level: Level) -> None:
-    fresh = replace(read(), target=node("pve2", 16, cpu=CPU, cpus=8, version=(9, 2)))
-    assert words(with_facts(fresh, setup=Setup(pins=pins))) == [(level, Why.PINNED_TO_HARDWARE)]
+@pytest.mark.parametrize(("pins", "here", "there", "level", "said"), PINS)
+def test_what_binds_to_hardware_is_held_against_the_target(
+    pins: Mapping[str, str], here: Cpu, there: Cpu, level: Level, said: str
+) -> None:
+    source = node("pve1", 16, cpu=here, cpus=8, version=(9, 2))
+    fresh = read(source=source, target=node("pve2", 16, cpu=there, cpus=8, version=(9, 2)))
+    found = findings(planned(), with_facts(fresh, setup=Setup(pins=pins)), WANTED, SEEN, memory())
+    [pinned] = [each for each in found if each.why is Why.PINNED_TO_HARDWARE]
+    assert pinned.level is level
+    assert said in pinned.message
+    assert bool(pinned.remedy) == (level is not OK)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +265,7 @@ def test_networks_that_were_not_read_are_told() -> None:
 
 def with_disk(volume: str = FIRST, *, local: bool = True, there: Storage | None = None, **change: Any) -> Fresh:
     """One disk, local or shared; `there`: what the target has."""
-    name = volume.partition(":")[0]
+    name = volume.partition(":")[0] if ":" in volume else ""
     size = change.pop("size_bytes", 4 * GIB)
     config = GuestConfig(WHO.identity, "d", 2, (Disk("scsi0", volume, name, size, False, True),), AT)
     found = replace(disk(volume), size_bytes=size, **change)
@@ -247,6 +298,14 @@ DISKS: list[tuple[str, Fresh, Specs, list[tuple[Level, Why]]]] = [
     ("size unknown", with_disk(there=HERE, size_bytes=None), COPY, [(WARN, Why.NOT_CHECKED)]),
     ("snapshots", with_disk(there=HERE, in_snapshot=True), COPY, [(FAIL, Why.LOCAL_SNAPSHOT)]),
     ("linked clone", with_disk("local:base-9-disk-0/vm-101-disk-0", there=HERE), COPY, [(FAIL, Why.LINKED_CLONE)]),
+    ("another guest's", with_disk("local:vm-9-disk-0", there=HERE), COPY, [(FAIL, Why.FOREIGN_VOLUME)]),
+    (
+        "another guest's file",
+        with_disk("folder:9/vm-9-disk-0.qcow2", there=storage("folder", PVE2)),
+        COPY,
+        [(FAIL, Why.FOREIGN_VOLUME)],
+    ),
+    ("a file of the node", with_disk("/dev/sdb"), COPY, [(FAIL, Why.LOCAL_RESOURCE)]),
     ("type that can't", with_disk("san:vm-101-disk-0", there=storage("san", PVE2)), COPY, [(FAIL, Why.STORAGE_TYPE)]),
     ("called otherwise there", with_disk(there=storage("fast", PVE2)), MAPPED, []),
     ("mapped to nowhere", with_disk(there=HERE), MAPPED, [(FAIL, Why.STORAGE_MISSING)]),
@@ -262,7 +321,8 @@ DISKS: list[tuple[str, Fresh, Specs, list[tuple[Level, Why]]]] = [
 
 
 def allowed(fresh: Fresh) -> Fresh:
-    return with_facts(fresh, rights=frozenset({"VM.Migrate", "VM.Config.Disk"}))
+    fast = {"fast": frozenset({"Datastore.AllocateSpace"})}
+    return with_facts(fresh, rights=frozenset({"VM.Migrate", "VM.Config.Disk"}), storage_rights=fast)
 
 
 @pytest.mark.parametrize(("fresh", "wanted", "expected"), [row[1:] for row in DISKS], ids=[row[0] for row in DISKS])
@@ -315,18 +375,28 @@ def test_a_map_never_touches_a_replicated_disk() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rights", "wanted", "expected"),
+    ("rights", "storage_rights", "wanted", "expected"),
     [
-        ({"VM.Migrate"}, COPY, []),
-        (set(), COPY, [(FAIL, Why.PERMISSION_MISSING)]),
-        ({"VM.Migrate"}, MAPPED, [(FAIL, Why.PERMISSION_MISSING)]),
-        (None, COPY, [(WARN, Why.NOT_CHECKED)]),
+        ({"VM.Migrate"}, None, COPY, []),
+        (set(), None, COPY, [(FAIL, Why.PERMISSION_MISSING)]),
+        ({"VM.Migrate"}, {"Datastore.AllocateSpace"}, MAPPED, [(FAIL, Why.PERMISSION_MISSING)]),
+        ({"VM.Migrate", "VM.Config.Disk"}, {"Datastore.Audit"}, MAPPED, [(FAIL, Why.PERMISSION_MISSING)]),
+        ({"VM.Migrate", "VM.Config.Disk"}, None, MAPPED, [(WARN, Why.NOT_CHECKED)]),
+        ({"VM.Migrate", "VM.Config.Disk"}, {"Datastore.AllocateSpace"}, MAPPED, []),
+        (None, None, COPY, [(WARN, Why.NOT_CHECKED)]),
     ],
 )
-def test_the_token_needs_rights_for_this_very_move(rights: set[str] | None, wanted: Specs, expected: Any) -> None:
+def test_the_token_needs_rights_for_this_very_move(
+    rights: set[str] | None, storage_rights: set[str] | None, wanted: Specs, expected: Any
+) -> None:
     there = (HERE, storage("fast", PVE2))
     fresh = replace(with_disk(there=HERE), storages=there)
-    assert words(with_facts(fresh, rights=None if rights is None else frozenset(rights)), wanted) == expected
+    allowed = with_facts(
+        fresh,
+        rights=None if rights is None else frozenset(rights),
+        storage_rights=None if storage_rights is None else {"fast": frozenset(storage_rights)},
+    )
+    assert words(allowed, wanted) == expected
 
 
 # PVE HA
@@ -348,6 +418,37 @@ HA: list[tuple[str, HaFacts | None, list[tuple[Level, Why]]]] = [
 def test_ha_must_not_undo_the_move(ha: HaFacts | None, expected: list[tuple[Level, Why]]) -> None:
     managed = read(replace(WHO, ha_state="started"))
     assert words(with_facts(managed, ha=ha)) == expected
+
+
+APART = [(FAIL, Why.HA_WOULD_UNDO)]
+
+
+@pytest.mark.parametrize(
+    ("where", "flying", "expected"),
+    [("pve2", "", APART), ("pve3", "", []), ("pve3", "pve2", APART), ("pve2", "pve3", [])],
+)
+def test_ha_keeps_apart_also_who_is_on_the_way(where: str, flying: str, expected: list[tuple[Level, Why]]) -> None:
+    other = guest(7, where, ha_state="started")
+    look = replace(SEEN, guests={**SEEN.guests, other.vmid: other})
+    fresh = with_facts(
+        read(replace(WHO, ha_state="started")), ha=HaFacts(True, (HaRule("r", apart=("vm:101", "vm:7")),))
+    )
+    held = memory([flight(other, flying)] if flying else ())
+    found = findings(planned(), fresh, WANTED, look, held)
+    assert [(each.level, each.why) for each in found if each.why is Why.HA_WOULD_UNDO] == expected
+
+
+def test_the_base_of_linked_clones_stays() -> None:
+    other = guest(7, "pve1")
+    clone = Disk("scsi0", "local:base-101-disk-0/vm-7-disk-0", "local", GIB, False, True)
+    look = replace(
+        SEEN,
+        guests={**SEEN.guests, other.vmid: other},
+        configs={other.vmid: GuestConfig(other.identity, "d", 1, (clone,), AT)},
+    )
+    found = findings(planned(WHO, COPY), with_disk("local:base-101-disk-0", there=HERE), COPY, look, memory())
+    [why] = [each for each in found if each.why is Why.LINKED_CLONE]
+    assert "VM 7 g7" in why.message
 
 
 def test_ha_does_not_fail_back_to_a_node_in_its_own_maintenance() -> None:

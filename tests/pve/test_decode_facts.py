@@ -124,6 +124,7 @@ def test_only_rules_in_force_that_name_the_guest_count() -> None:
     assert decode_facts.ha_rules(rows, "vm:100") == (
         HaRule("near", nodes={PVE1: 2, PVE2: 0}, strict=True),
         HaRule("pair", together=("vm:100", "vm:101")),
+        HaRule("apart", apart=("vm:100", "vm:101")),
     )
 
 

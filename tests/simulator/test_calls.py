@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from controller.simulator import faults
-from controller.simulator.seed import load
+from controller.simulator.seed import CpuFile, load
 from controller.simulator.world import World
 from tests.simulator.lab import Lab
 
@@ -289,6 +289,37 @@ def test_an_8_4_node_lacks_what_came_later() -> None:
     assert wrong.body is not None
     assert set(wrong.body["errors"]) == {"with-conntrack-state"}
     assert "memhost" not in lab.row("qemu/100")
+
+
+CPUS = """
+cpu_models: {lab: {reported-model: EPYC-Rome, flags: +pcid}}
+"""
+
+
+def test_cpu_flags_say_which_node_supports_them_since_9_2() -> None:
+    lab = Lab(extra=CPUS)
+    other = lab.world.nodes["pve2"]
+    other.file = other.file.model_copy(update={"cpu": CpuFile(flags="fpu sse4_1")})
+    known = {row["name"]: row["supported-on"] for row in lab.get("/cluster/qemu/cpu-flags")}
+    assert "pve2" in known["sse4.1"]
+    assert "pve1" in known["aes"]
+    assert "pve2" not in known["aes"]
+    named = {row["name"]: row["supported-on"] for row in lab.get("/nodes/pve2/capabilities/qemu/cpu-flags")}
+    assert named["aes"] == known["aes"]
+    assert named["pdpe1gb"] == []
+    assert lab.get("/cluster/qemu/custom-cpu-models") == [
+        {"cputype": "custom-lab", "reported-model": "EPYC-Rome", "flags": "+pcid"}
+    ]
+
+
+@pytest.mark.parametrize(("version", "status"), [("8.4", 501), ("9.0", 501), ("9.1", 200)])
+def test_older_releases_know_less_about_cpu_flags(version: str, status: int) -> None:
+    lab = Lab(extra=f"version: '{version}'\n")
+    answer = lab.ask("GET", "/nodes/pve1/capabilities/qemu/cpu-flags")
+    assert answer.status == status
+    if answer.body is not None and status == 200:
+        assert all("supported-on" not in row for row in answer.body["data"])
+    assert lab.ask("GET", "/cluster/qemu/cpu-flags").status == 501
 
 
 def test_options_come_taken_apart() -> None:

@@ -12,6 +12,7 @@ from controller.decide.preflight import (
     disks,
     guest,
     ha,
+    hardware,
     machine,
     media,
     network,
@@ -27,7 +28,7 @@ from controller.model.observed import Fresh, Observed
 from controller.model.plan import Move
 from controller.specs import Specs
 
-__all__ = ["CHECKS", "Check", "Finding", "Level", "Look", "ejections", "findings", "objections", "refine"]
+__all__ = ["CHECKS", "Check", "Finding", "Level", "Look", "ejections", "findings", "mapped_to", "objections", "refine"]
 
 CHECKS: Sequence[Check] = (
     cluster.cluster_is_quorate,
@@ -53,7 +54,7 @@ CHECKS: Sequence[Check] = (
     cpu.processor_can_run_it,
     machine.machine_is_known_to_the_target,
     machine.software_is_no_older_there,
-    machine.not_bound_to_hardware,
+    hardware.not_bound_to_hardware,
     network.networks_are_on_the_target,
     verdict.pve_has_given_its_verdict,
     verdict.pve_allows_the_target,
@@ -74,6 +75,12 @@ def findings(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Mem
     """What every check says, all at once; a check that finds nothing wrong says so under its own name."""
     look = Look(move, fresh, specs, seen, memory)
     return tuple(finding for check in CHECKS for finding in check(look))
+
+
+def mapped_to(move: Move, specs: Specs) -> frozenset[str]:
+    """Storages that the move's policy puts disks on when they are called otherwise on the target: rights are needed there."""
+    policy = specs.migrations.get(move.options.policy)
+    return frozenset(policy.spec.target_storage.values()) if policy is not None else frozenset()
 
 
 def objections(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Memory) -> tuple[Finding, ...]:

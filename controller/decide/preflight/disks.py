@@ -19,6 +19,7 @@ _COPIED_TYPES = frozenset({"dir", "btrfs", "zfspool", "lvmthin", "lvm"})
 """Types of local storage that PVE copies from (qemu-server: PVE/QemuMigrate.pm, scan_local_volumes)."""
 _KEEPS_SNAPSHOTS = frozenset({"zfspool", "btrfs"})
 _LINKED = re.compile(r":(?:\d+/)?base-\d+-[^/]*/")
+_OWNER = re.compile(r"(?:^|[:/])(?:vm|subvol|basevol|base)-(\d+)-[^/]*$")
 
 
 def local_disks(look: Look) -> tuple[LocalDisk, ...]:
@@ -28,10 +29,17 @@ def local_disks(look: Look) -> tuple[LocalDisk, ...]:
         return tuple(disk for disk in verdict.local_disks if not disk.cdrom or disk.cloudinit) if verdict else ()
     config, here = look.fresh.config, _storages(look, source=True)
     return tuple(
-        LocalDisk(disk.volume, disk.size_bytes, cdrom=False, cloudinit=False, attached=True)
+        LocalDisk(
+            disk.volume, disk.size_bytes, cdrom=False, cloudinit=False, attached=True, in_snapshot=_has_snapshots(look)
+        )
         for disk in (config.disks if config is not None else ())
         if disk.storage in here and not here[disk.storage].shared
     )
+
+
+def _has_snapshots(look: Look) -> bool:
+    """Of a container PVE does not say which volume is in a snapshot: they all are."""
+    return look.facts.setup is not None and look.facts.setup.snapshots
 
 
 def copied(look: Look) -> tuple[LocalDisk, ...]:
@@ -91,7 +99,7 @@ def _copying(look: Look) -> bool:
     )
 
 
-@check(Why.LINKED_CLONE, Why.STORAGE_TYPE, Why.LOCAL_SNAPSHOT)
+@check(Why.LINKED_CLONE, Why.STORAGE_TYPE, Why.LOCAL_SNAPSHOT, Why.FOREIGN_VOLUME, Why.LOCAL_RESOURCE)
 def copied_disks_can_be_copied(look: Look) -> tuple[Finding, ...]:
     """What PVE finds out only in the task, when it looks at the volumes (qemu-server: PVE/QemuMigrate.pm, scan_local_volumes)."""
     return tuple(_copy_troubles(look))
@@ -101,6 +109,16 @@ def _copy_troubles(look: Look) -> Iterator[Finding]:
     here = _storages(look, source=True)
     for disk in copied(look):
         storage = here.get(_storage_of(disk))
+        owner = _OWNER.search(disk.volume)
+        if disk.volume.startswith("/"):
+            text = f"{look.named} uses {disk.volume} of {look.move.source}, which is on no storage"
+            yield from fail(Why.LOCAL_RESOURCE, text)
+            continue
+        if owner is not None and int(owner[1]) != look.move.vmid:
+            yield from fail(Why.FOREIGN_VOLUME, f"{disk.volume} belongs to guest {owner[1]}, by its name")
+        if clones := _clones_of(look, disk):
+            text = f"{disk.volume} is the base of linked clones, which would stay without it: {', '.join(clones)}"
+            yield from fail(Why.LINKED_CLONE, text)
         if _LINKED.search(disk.volume):
             yield from fail(
                 Why.LINKED_CLONE, f"{disk.volume} is a linked clone, and its base stays on {look.move.source}"
@@ -111,6 +129,16 @@ def _copy_troubles(look: Look) -> Iterator[Finding]:
             yield from fail(
                 Why.LOCAL_SNAPSHOT, f"{disk.volume} has snapshots and is not replicated to {look.move.target}"
             )
+
+
+def _clones_of(look: Look, disk: LocalDisk) -> list[str]:
+    """Guests whose config, as last read, names a volume made of this one."""
+    prefix = f"{disk.volume}/"
+    return sorted(
+        str(look.seen.guests[vmid])
+        for vmid, config in look.seen.configs.items()
+        if vmid in look.seen.guests and any(each.volume.startswith(prefix) for each in config.disks)
+    )
 
 
 def _snapshots_travel(look: Look, disk: LocalDisk, storage: Storage | None) -> bool:
@@ -183,7 +211,8 @@ def _needed(look: Look) -> Mapping[str, str]:
     travelling = {disk.volume for disk in copied(look)}
     found: dict[str, str] = {}
     for disk in config.disks if config is not None and look.guest is not None else ():
-        if disk.storage and not disk.cdrom and not disk.key.startswith("unused"):
+        unused = disk.key.startswith("unused") and disk.volume not in travelling
+        if disk.storage and not disk.cdrom and not unused:
             name = _on_the_target(look, disk.storage) if disk.volume in travelling else disk.storage
             found.setdefault(name, disk.key)
     return found

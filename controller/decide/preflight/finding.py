@@ -161,9 +161,9 @@ def wait(why: Why, message: str) -> tuple[Finding, ...]:
     return (Finding(Level.FAIL, why, message, why.remedy, busy=True),)
 
 
-def warn(why: Why, message: str) -> tuple[Finding, ...]:
+def warn(why: Why, message: str, remedy: str = "") -> tuple[Finding, ...]:
     """Worth knowing; the move may start."""
-    return (Finding(Level.WARN, why, message, why.remedy),)
+    return (Finding(Level.WARN, why, message, remedy or why.remedy),)
 
 
 def unchecked(look: Look, topic: Topic, question: str) -> tuple[Finding, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from controller.decide.gate import HA_SETTLED
 from controller.decide.preflight.finding import Finding, Look, check, fail, unchecked, wait, warn
 from controller.model.facts import HaFacts, HaRule, Topic
-from controller.model.ids import NodeName
+from controller.model.ids import NodeName, Vmid
 from controller.model.plan import Lane
 from controller.model.reasons import Why
 
@@ -39,6 +39,9 @@ def ha_would_not_undo_it(look: Look) -> tuple[Finding, ...]:
 def _undone(look: Look, ha: HaFacts) -> Iterator[Finding]:
     target = look.move.target
     for rule in ha.rules:
+        if there := _kept_apart(look, rule):
+            text = f"HA rule {rule.name} keeps it apart from {', '.join(there)} on {target}"
+            yield from fail(Why.HA_WOULD_UNDO, text)
         if not rule.nodes:
             continue
         if rule.strict and target not in rule.nodes:
@@ -46,6 +49,20 @@ def _undone(look: Look, ha: HaFacts) -> Iterator[Finding]:
         elif ha.failback and (better := _preferred(look, rule)):
             text = f"HA rule {rule.name} prefers {', '.join(better)} to {target}, and failback is on"
             yield from fail(Why.HA_WOULD_UNDO, text)
+
+
+def _kept_apart(look: Look, rule: HaRule) -> list[str]:
+    """Resources of a negative affinity that are on the target, or on their way there: of those PVE's own verdict knows nothing."""
+    found = []
+    for sid in rule.apart:
+        vmid = Vmid(int(number)) if (number := sid.partition(":")[2]).isdecimal() else None
+        guest = look.seen.guests.get(vmid) if vmid is not None else None
+        if vmid is None or guest is None or vmid == look.move.vmid or not guest.ha_managed:
+            continue
+        flight = look.memory.flights.get(vmid)
+        if look.move.target == (flight.target if flight is not None else guest.node):
+            found.append(sid)
+    return sorted(found)
 
 
 def _preferred(look: Look, rule: HaRule) -> list[NodeName]:

@@ -1,7 +1,5 @@
 """Checks of QEMU's machine and of what binds a guest to its node's hardware. Listed in `preflight.CHECKS`."""
 
-from collections.abc import Iterator, Mapping
-
 from controller.decide.preflight.finding import Finding, Look, check, fail, unchecked, warn
 from controller.model.facts import Topic
 from controller.model.observed import Node, NodeState
@@ -41,35 +39,3 @@ def software_is_no_older_there(look: Look) -> tuple[Finding, ...]:
 
 def _dotted(node: Node) -> str:
     return ".".join(map(str, node.version))
-
-
-@check(Why.PINNED_TO_HARDWARE)
-def not_bound_to_hardware(look: Look) -> tuple[Finding, ...]:
-    """Processors, NUMA nodes and hugepages are named as they are on the source (qemu-server: PVE/QemuServer/Memory.pm)."""
-    setup, target = look.facts.setup, look.fresh.target
-    if setup is None or target is None or not look.running:
-        return ()
-    return tuple(_bonds(look, setup.pins, target))
-
-
-def _bonds(look: Look, pins: Mapping[str, str], target: Node) -> Iterator[Finding]:
-    for key, value in pins.items():
-        if key == "affinity":
-            beyond = [number for number in _numbers(value) if target.cpus is not None and number >= target.cpus]
-            if beyond:
-                text = f"its affinity {value} names processors that {target.name} does not have ({target.cpus} threads)"
-                yield from fail(Why.PINNED_TO_HARDWARE, text)
-                continue
-        said = {"hugepages": "free hugepages", "affinity": "the same processors"}.get(key, "the same hardware")
-        shown = "" if key == "args" else f" {value}"
-        yield from warn(
-            Why.PINNED_TO_HARDWARE, f"{look.named} has {key}{shown}: not checked whether {target.name} has {said}"
-        )
-
-
-def _numbers(affinity: str) -> Iterator[int]:
-    """The highest number of every part of a list such as `0-3,8`."""
-    for part in affinity.split(","):
-        last = part.rpartition("-")[2].strip()
-        if last.isdecimal():
-            yield int(last)

@@ -49,7 +49,8 @@ def no_device_of_the_node(look: Look) -> tuple[Finding, ...]:
     found: tuple[Finding, ...] = ()
     if verdict.local_resources:
         found += fail(
-            Why.LOCAL_RESOURCE, f"{look.named} uses {', '.join(verdict.local_resources)} of {look.move.source}"
+            Why.LOCAL_RESOURCE,
+            f"{look.named} uses what can't leave {look.move.source}: {', '.join(verdict.local_resources)}",
         )
     if verdict.unmovable_mapped and look.running:
         devices = ", ".join(verdict.unmovable_mapped)

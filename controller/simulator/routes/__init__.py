@@ -17,6 +17,7 @@ from controller.simulator.routes import (  # noqa: F401 - importing registers th
     bulk,
     cluster,
     cluster_config,
+    cpu,
     creation,
     guest_config,
     guests,

@@ -44,6 +44,8 @@ def _config(call: Call, guest: Guest) -> dict[str, Any]:
     if call.get("snapshot") is not None:
         return {**guest.config, **_snapshot(guest, str(call.get("snapshot"))), "digest": guest.digest}
     answer = {**guest.config, "digest": guest.digest}
+    if guest.snapshots:
+        answer["parent"] = next(reversed(guest.snapshots))
     if not call.get("current"):
         for key in guest.deletes:
             answer.pop(key, None)
