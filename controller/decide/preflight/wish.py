@@ -6,7 +6,7 @@ Used by `act.trial`. What planning has to say against such a move comes along as
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from controller.decide.explain import why_not
+from controller.decide.explain import no_room, why_not
 from controller.decide.gate import gate, options
 from controller.decide.pipeline import decide
 from controller.decide.preflight.finding import Finding, Level
@@ -108,9 +108,8 @@ def _planning(scene: Scene, guest: Guest, target: NodeName) -> tuple[Finding, ..
         remedy = getattr(stop, "remedy", stop.why.remedy)
         found += (Finding(Level.FAIL, stop.why, stop.message, remedy, check="planning"),)
     now, _ = stages(scene)
-    told = target in scene.shut or not now.room.fits(target, guest.vmid, scene.needs[guest.vmid])
-    reason = None if told else why_not(scene, now, guest, target)
-    if reason is not None:
+    reason = why_not(scene, now, guest, target)
+    if reason is not None and target not in scene.shut and reason != no_room(scene, now, guest, target):
         why = Why.NO_NODE_ALLOWED
         found += (Finding(Level.FAIL, why, f"{target} {reason}", why.remedy, check="policies allow it"),)
     return found
