@@ -5,7 +5,7 @@ desired, then who leaves nodes in maintenance, who breaks a Must, who goes home;
 
 from dataclasses import replace
 
-from controller.decide import evacuation, homecoming, repair
+from controller.decide import evacuation, homecoming, repair, replication
 from controller.decide.draft import Draft
 from controller.decide.drains import drains
 from controller.decide.order import schedule
@@ -34,6 +34,7 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
     for planner in (evacuation, repair, homecoming):
         planner.plan(draft)
     schedule(draft)
+    jobs, replicas = replication.plan(scene, draft.later)
     spoken = board.waiting.keys() | board.blocked.keys() | board.flying | {move.vmid for move in board.moves}
     plan = Plan(
         cluster=seen.cluster,
@@ -46,7 +47,9 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
         drains=drains(scene, board),
         violations=violations(scene),
         matched=scene.wanted.matched,
+        jobs=jobs,
+        replicas=replicas,
         forget_origins=tuple(sorted(board.forget)),
         generations={resource.ref: resource.metadata.generation for resource in specs},
     )
-    return replace(plan, unsafe=verify(plan, specs, seen, memory))
+    return replace(plan, unsafe=verify(plan, specs, seen, memory) + replication.verify(jobs, specs, seen))

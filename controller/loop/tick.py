@@ -10,6 +10,7 @@ from controller.act import backoff, breaker, execute, guardrails, inflight, medi
 from controller.act.abort import Guard
 from controller.act.breaker import Breaker
 from controller.clock import Clock
+from controller.decide import replication
 from controller.loop.planner import Planner
 from controller.model.errors import DroverError
 from controller.model.event import Event
@@ -75,6 +76,7 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
         memory=parts.store.memory(),
         progress={vmid: progress for vmid, progress in last.progress.items() if vmid in parts.store.memory().flights},
         outcomes=ended,
+        jobs=replication.reports(specs, seen),
         lacking=tuple(str(missing) for missing in parts.observer.missing),
         missing_rights=parts.observer.missing_rights,
         insecure=cluster.spec.tls.insecure_skip_verify,
@@ -112,6 +114,7 @@ async def _planned(parts: Parts, specs: Specs, view: ClusterView, fuses: Breaker
         spared = {node: trip.message for node, trip in fuses.nodes.items()}
         plan = await parts.planner(specs, view.seen, replace(parts.store.memory(), spared=spared))
         parts.store.forget_origins(plan.forget_origins)
+        parts.store.note_replication(plan.replicas.deletions, plan.replicas.gone_since)
     except DroverError as error:
         return replace(view, armed=Finding(False, error.why, error.message), memory=parts.store.memory())
     return replace(view, plan=plan, memory=parts.store.memory())

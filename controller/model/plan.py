@@ -11,7 +11,7 @@ from enum import IntEnum, StrEnum
 
 from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName, ObjectRef, Vmid
 from controller.model.reasons import Why
-from controller.model.replication import JobAction
+from controller.model.replication import JobAction, Replicas
 
 
 class Lane(IntEnum):
@@ -133,7 +133,10 @@ class Plan:
     drains: tuple[Drain, ...] = ()
     violations: tuple[Violation, ...] = ()
     matched: Mapping[ObjectRef, tuple[Vmid, ...]] = field(default_factory=dict)  # guests that each policy selects
-    jobs: tuple[JobAction, ...] = ()  # what is asked of replication jobs, in this order
+    jobs: tuple[
+        JobAction, ...
+    ] = ()  # all that is asked of replication jobs, in this order; `act` takes a few at a time
+    replicas: Replicas = field(default_factory=Replicas)
     forget_origins: tuple[Vmid, ...] = ()  # origins that no longer mean anything: moved by hand, another guest, Stay
     unsafe: tuple[str, ...] = ()  # the independent check's findings; non-empty: nothing of this plan is done
     generations: Mapping[ObjectRef, int] = field(default_factory=dict)
@@ -151,4 +154,6 @@ class Plan:
             "blocked": sorted([b.vmid, b.why, str(b.cause)] for b in self.blocked),
             "generations": sorted([str(ref), generation] for ref, generation in self.generations.items()),
         }
+        if self.jobs:
+            content["jobs"] = sorted([j.verb, j.job_id, j.target, j.why] for j in self.jobs)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

@@ -777,3 +777,113 @@ class Why(StrEnum):
         "Nothing else was found.",
         "",
     )
+
+    # Replication
+    REPLICA_WANTED = (
+        "ReplicaWanted",
+        "A ReplicationPolicy wants a replica there, and no job makes one.",
+        "None of the guest's replication jobs leads to a target that the policy names or that was chosen for it.",
+        "",
+    )
+    JOB_DIFFERS = (
+        "JobDiffers",
+        "A replication job is not as its policy says.",
+        "Schedule, rate, comment or whether it is disabled differ between /cluster/replication and the policy.",
+        "",
+    )
+    JOB_NOT_WANTED = (
+        "JobNotWanted",
+        "A replication job of Drover is wanted by no policy any more.",
+        "Its policy is gone, no longer matches the guest, or has other targets that are in sync.",
+        "",
+    )
+    JOB_ORPHANED = (
+        "JobOrphaned",
+        "A replication job of Drover belongs to no policy, and none says that it may be removed.",
+        "Its policy is gone or no longer matches the guest, with `deletionPolicy: Orphan` or without one that is remembered.",
+        "Remove the job in PVE, or write a policy that matches the guest.",
+    )
+    TARGET_GONE = (
+        "TargetGone",
+        "The target of a replication job has been gone for long: another is chosen.",
+        "The node is offline, or no member any more, for `retargetAfterSeconds`, and is in no maintenance.",
+        "Bring the node back, or wait for the first sync to the new target.",
+    )
+    FOREIGN_JOB = (
+        "ForeignJob",
+        "A replication job that is not Drover's leads to a wanted target; PVE allows one per guest and target.",
+        "/cluster/replication has a job to the target whose comment does not say `managed by drover`.",
+        "Set `adoptExisting: true`, or remove the job in PVE.",
+    )
+    NOTHING_TO_REPLICATE = (
+        "NothingToReplicate",
+        "The guest has no volume on local ZFS.",
+        "Every volume in its config is shared, a CD, a cloud-init drive, or says `replicate=0`.",
+        "",
+    )
+    NO_REPLICA_TARGET = (
+        "NoReplicaTarget",
+        "No node can take a replica of the guest.",
+        "Every node is named with what keeps it from being chosen.",
+        "Change the policy's targets, or what is said of the nodes.",
+    )
+    IN_SYNC = (
+        "InSync",
+        "Every wanted replica is there and young enough.",
+        "Each job's last sync is younger than `maxLagSeconds`, or no run has been due since.",
+        "",
+    )
+    NOT_SYNCED_YET = (
+        "NotSyncedYet",
+        "A replica has not been made for the first time yet.",
+        "The job's node says `last_sync: 0`, or has not been asked yet.",
+        "Nothing: the first run copies everything and may take long.",
+    )
+    LAG_EXCEEDED = (
+        "LagExceeded",
+        "A replica is older than its policy allows.",
+        "The last sync began more than `maxLagSeconds` ago by the node's clock, and a run has been due since.",
+        "See what the job says; give it more room in time with a longer schedule or a higher rate.",
+    )
+    JOBS_FAILING = (
+        "JobsFailing",
+        "Runs of a replication job fail.",
+        "The job's node counts failures since the last run that succeeded.",
+        "See the message of the job, and its log on the node of the guest.",
+    )
+    NO_COMMON_BASE = (
+        "NoCommonBase",
+        "The volume on the target and the guest's own have no snapshot in common.",
+        "The job's error says `No common base snapshot`.",
+        "Remove the volume of that name from the target, once nobody needs it; the next run then copies all of it.",
+    )
+    TRANSFER_FAILED = (
+        "TransferFailed",
+        "The copy broke off on its way to the target.",
+        "The job's error is that of `pvesm export`.",
+        "Read the job's log: most often the target's pool is full, or the connection broke.",
+    )
+    SSH_FAILED = (
+        "SshFailed",
+        "The guest's node can't talk to the target over ssh.",
+        "The job's error is that of ssh, while the target is online.",
+        "Try `ssh root@TARGET` from the guest's node; `pvecm updatecerts` mends keys.",
+    )
+    DATASET_BUSY = (
+        "DatasetBusy",
+        "ZFS says that the dataset is in use.",
+        "The job's error says `dataset is busy`.",
+        "End what uses the dataset on the target, such as a mount or another `zfs` command.",
+    )
+    CLOCK_WENT_BACK = (
+        "ClockWentBack",
+        "The last sync lies in the future of the node's clock.",
+        "The job's error says `start time before last sync`.",
+        "Set the clocks of the nodes right (chrony), then remove and re-make the job if it does not recover.",
+    )
+    JOB_DISABLED = (
+        "JobDisabled",
+        "The job is disabled.",
+        "/cluster/replication says `disable`.",
+        "Set `enabled: true` in the policy, or enable the job in PVE.",
+    )

@@ -133,9 +133,80 @@ class ReplicationMemory:
     gone_since: Mapping[NodeName, float] = field(default_factory=lambda: MappingProxyType({}))  # targets; our clock
 
 
+class JobHealth(StrEnum):
+    """How a job stands, in one word; also the `state` label of its metric."""
+
+    IN_SYNC = "InSync"
+    SYNCING = "Syncing"
+    NEW = "New"  # has not run yet
+    LAGGING = "Lagging"  # older than its policy allows, although a run was due
+    FAILING = "Failing"
+    DISABLED = "Disabled"
+    REMOVING = "Removing"
+    UNKNOWN = "Unknown"  # its node has not told yet, or not for long
+
+
+@dataclass(frozen=True, slots=True)
+class JobReport:
+    """One job as people want to see it. Moments are epoch seconds by our clock; `None` where its node has not told."""
+
+    job_id: str
+    vmid: Vmid
+    source: NodeName
+    target: NodeName
+    schedule: str
+    policy: str  # "" = a job that is not Drover's
+    health: JobHealth
+    message: str  # a sentence when there is something to say
+    why: Why | None = None
+    for_move: bool = False
+    lag_seconds: float | None = None  # age of the last sync; None = never, or not told
+    last_sync: float | None = None
+    next_sync: float | None = None
+    duration_seconds: float | None = None
+    failures: int = 0
+    read_at: float | None = None
+    stale: bool = False  # read longer ago than its node is usually asked
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """A replica that a policy wants and that is not to be had now. pending: nobody has to do anything."""
+
+    vmid: Vmid
+    cause: ObjectRef
+    target: NodeName | None  # None = none could be chosen
+    why: Why
+    message: str
+    pending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A job of Drover that belongs to no policy and stays."""
+
+    job_id: str
+    vmid: Vmid
+    policy: str  # whose it was
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """What policies want of replicas and what is there, by policy; and what is to be remembered of it."""
+
+    policies: Mapping[Vmid, ObjectRef] = field(default_factory=lambda: MappingProxyType({}))  # the one that won
+    wanted: Mapping[ObjectRef, int] = field(default_factory=lambda: MappingProxyType({}))
+    there: Mapping[ObjectRef, int] = field(default_factory=lambda: MappingProxyType({}))
+    lacking: tuple[Lacking, ...] = ()
+    orphans: tuple[Orphan, ...] = ()
+    deletions: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # as ReplicationMemory.policies
+    gone_since: Mapping[NodeName, float] = field(default_factory=lambda: MappingProxyType({}))  # as there
+
+
 def comment_of(policy: str, before: str = "") -> str:
     """The comment by which Drover knows its own jobs; `before` is what an administrator had written there."""
-    return f"{_OWNED}{policy}" + (f" (before: {before})" if before else "")
+    return f"{_OWNED}{policy}" + (f" (before: {before[:1000]})" if before else "")
 
 
 def owner_of(comment: str) -> str | None:

@@ -14,6 +14,7 @@ from controller.model.observed import Observed
 from controller.model.outcome import Outcome, Progress
 from controller.model.plan import Plan
 from controller.model.reasons import Why
+from controller.model.replication import JobReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class ClusterView:
     memory: Memory = field(default_factory=Memory)
     progress: Mapping[Vmid, Progress] = field(default_factory=lambda: MappingProxyType({}))
     outcomes: tuple[Outcome, ...] = ()  # what ended or was refused since the view before
+    jobs: tuple[JobReport, ...] = ()  # replication jobs as of the last look, by id
     lacking: tuple[str, ...] = ()  # rights of the token, each with what it is needed for
     events: tuple[Event, ...] = ()  # what else happened since then
     missing_rights: tuple[str, ...] = ()  # the `pveum` lines that would grant them

@@ -1,8 +1,8 @@
 """Makes one picture of one cluster: which calls, in which order, and what if a node is silent.
 
 `loop.tick` looks with it; `act.execute` looks again with it, right before a move. The number of calls does not grow with guests:
-four at each look (membership, rows, tasks, HA), replication once a minute, rights and versions every ten minutes, and the
-configs of a few guests.
+four at each look (membership, rows, tasks, HA), replication once a minute, how its jobs stand as often of a few nodes, rights and
+versions every ten minutes, and the configs of a few guests.
 """
 
 import asyncio
@@ -35,6 +35,7 @@ from controller.observe.configs import ConfigCache
 from controller.observe.facts import FactReader, Subject
 from controller.observe.freshness import Freshness, Part
 from controller.observe.nodes import merged_nodes, with_numbers
+from controller.observe.replication import ReplicationWatch
 from controller.pve.client import PveClient
 from controller.pve.decode import ClusterStatus, HaStatus, Resources
 
@@ -87,6 +88,8 @@ class Observer:
         self._missing: tuple[selfcheck.Missing, ...] = ()
         self._rights_at = 0.0
         self._facts = FactReader(client, clock)
+        self._replication = ReplicationWatch(client, clock)
+        self._quorate = False
 
     @property
     def missing(self) -> tuple[selfcheck.Missing, ...]:
@@ -101,6 +104,11 @@ class Observer:
     def ages(self) -> Mapping[Part, float | None]:
         """Seconds since each part was read; None = never."""
         return self._freshness.ages(self._clock.monotonic())
+
+    def jobs_changed(self) -> None:
+        """Replication jobs were made or changed: the next look reads their list again, and asks their nodes sooner."""
+        self._freshness.forget(Part.REPLICATION)
+        self._replication.hurry()
 
     async def look(self) -> Observed:
         """The cluster now. Raises DroverError when membership, rows or tasks can't be read: half a picture is none.
@@ -229,6 +237,7 @@ class Observer:
 
     def _keep_jobs(self, jobs: tuple[ReplicationJob, ...]) -> None:
         self._jobs = jobs
+        self._replication.see(jobs)
 
     def _keep_rights(self, missing: tuple[selfcheck.Missing, ...]) -> None:
         self._missing = missing
@@ -256,6 +265,9 @@ class Observer:
         every = self._freshness.due(Part.VERSIONS, now) and bool(online)
         reads = [self._read_config(guest, now) for guest in self._configs.due(now, not_on=silent | self._offline)]
         reads += [self._read_version(node, now) for node in online if every or node not in self._versions]
+        if self._quorate:  # without quorum the nodes would only wait for a lock that nobody gets
+            nodes = self._replication.due(now, self._jobs, self._guests, online)
+            reads += [self._replication.read(node, now, partial(self._from_node, now=now)) for node in nodes]
         if every:
             self._freshness.note(Part.VERSIONS, now, ok=True)
         with suppress(TimeoutError):
@@ -264,14 +276,14 @@ class Observer:
 
     async def _read_config(self, guest: Guest, now: float) -> None:
         read = partial(self._client.guest_config, guest.node, guest.kind, guest.vmid, read_at=self._clock.wall())
-        config = await self._from_node(guest.node, now, read)
+        config = await self._from_node(guest.node, read, now=now)
         if config is not None:
             self._configs.put(config)
 
     async def _read_version(self, node: NodeName, now: float) -> None:
-        self._versions[node] = await self._from_node(node, now, partial(self._client.node_version, node)) or ()
+        self._versions[node] = await self._from_node(node, partial(self._client.node_version, node), now=now) or ()
 
-    async def _from_node(self, node: NodeName, now: float, read: Callable[[], Awaitable[Noun]]) -> Noun | None:
+    async def _from_node(self, node: NodeName, read: Callable[[], Awaitable[Noun]], *, now: float) -> Noun | None:
         """What a node answers, None for any trouble; without an answer in time the node counts as silent."""
         self._silent_until[node] = now + SILENCE_SECONDS
         try:
@@ -290,6 +302,7 @@ class Observer:
 
     def _observed(self, at: float, status: ClusterStatus, rows: Resources, tasks: tuple[Task, ...]) -> Observed:
         nodes = merged_nodes(status, rows.nodes, self._ha, self._versions)
+        self._quorate = status.quorate
         self._online = tuple(name for name, node in nodes.items() if node.state is NodeState.ONLINE)
         self._offline = frozenset(nodes) - frozenset(self._online)
         self._versions = {name: version for name, version in self._versions.items() if name in self._online}
@@ -308,6 +321,8 @@ class Observer:
             storages=rows.storages,
             tasks=tasks,
             jobs=self._jobs,
+            states=self._replication.states,
+            clocks=self._replication.clocks,
             configs=MappingProxyType(configs),
             skipped_rows=rows.skipped,
             partial=any(missing.hides for missing in self._missing),

@@ -53,6 +53,10 @@ class Freshness:
         before = self._reads.get(part)
         self._reads[part] = _Reads(now, now if ok else before.succeeded if before else None)
 
+    def forget(self, part: Part) -> None:
+        """What is known of `part` is out of date: it is due at the next look."""
+        self._reads.pop(part, None)
+
     def ages(self, now: float) -> Mapping[Part, float | None]:
         """Seconds since each part was read well; None = never."""
         found = {part: reads.succeeded for part, reads in self._reads.items()}

@@ -13,6 +13,7 @@ from controller.model.ids import GuestKind, NodeName, Upid, Vmid
 from controller.model.observed import Guest, GuestConfig, Node, Preconditions, ReplicationJob, Storage, Task
 from controller.model.plan import MoveOptions
 from controller.model.reasons import Why
+from controller.model.replication import ReplicationState
 from controller.pve import decode, decode_facts, decode_guest, tasklog
 from controller.pve.decode import ClusterOptions, ClusterStatus, HaStatus, NodeTime, Resources
 from controller.pve.decode_facts import HaResource
@@ -137,6 +138,20 @@ class PveClient:
         """Replication jobs of a guest that is on `node`. PVE takes the cluster's lock for this: not for every second."""
         path = f"/nodes/{_quoted(node)}/replication"
         return await self._read(path, decode_facts.job_states, {"guest": vmid})
+
+    async def replication_states(self, node: NodeName, *, at: float) -> tuple[ReplicationState, ...]:
+        """How all jobs of guests on `node` stand. at: epoch seconds of our clock, noted in the answer.
+
+        PVE takes the cluster's lock for this, also to turn round the jobs of guests that came without a migration; without
+        quorum it waits 10 s in vain (pve-manager: PVE/API2/Replication.pm): seldom, and one node after the other.
+        """
+        path = f"/nodes/{_quoted(node)}/replication"
+        return await self._read(path, lambda answer: decode_facts.replication_states(answer, node, at))
+
+    async def replication_log(self, node: NodeName, job_id: str) -> tuple[str, ...]:
+        """The log of the job's last run on `node`: its last lines, where the cause of a failure stands."""
+        path = f"/nodes/{_quoted(node)}/replication/{_quoted(job_id)}/log"
+        return await self._read(path, tasklog.real_lines, {"limit": LOG_PAGE})
 
     async def pending(self, node: NodeName, kind: GuestKind, vmid: Vmid) -> Mapping[str, str]:
         """Changes of the config that wait for a cold start: key -> new value, "" = removed."""

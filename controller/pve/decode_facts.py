@@ -12,9 +12,25 @@ from typing import Final
 from controller.model.facts import CpuModel, HaRule, JobState, Nic, Setup
 from controller.model.ids import GuestKind, NodeName
 from controller.model.observed import Storage
+from controller.model.replication import ReplicationState
 from controller.pve.decode_guest import properties
+from controller.pve.errors import failed_run
 from controller.pve.transport import Json
-from controller.pve.values import Row, amount, flag, integer, known, node_name, record, rows, text, texts, words
+from controller.pve.values import (
+    Row,
+    amount,
+    flag,
+    integer,
+    known,
+    node_name,
+    real,
+    record,
+    rows,
+    text,
+    texts,
+    vmid,
+    words,
+)
 
 _BRIDGES: Final = frozenset({"bridge", "OVSBridge", "vnet"})
 _PINS: Final = re.compile(r"affinity|hugepages|args|numa\d+")
@@ -179,6 +195,33 @@ def _job_state(row: Row) -> JobState | None:
         error=text(row.get("error")),
         running=row.get("pid") is not None,
         last_sync=amount(row.get("last_sync")) or 0,
+    )
+
+
+def replication_states(answer: Json, node: NodeName, at: float) -> tuple[ReplicationState, ...]:
+    """/nodes/{node}/replication as a whole. at: epoch seconds of our clock."""
+    return known(_replication_state(row, node, at) for row in rows(answer))
+
+
+def _replication_state(row: Row, node: NodeName, at: float) -> ReplicationState | None:
+    name, target, guest = text(row.get("id")), node_name(row.get("target")), vmid(row.get("guest"))
+    if not name or target is None or guest is None:
+        return None
+    error = text(row.get("error"))
+    return ReplicationState(
+        job_id=name,
+        vmid=guest,
+        node=node,
+        target=target,
+        at=at,
+        last_sync=amount(row.get("last_sync")) or 0,
+        last_try=amount(row.get("last_try")) or 0,
+        next_sync=amount(row.get("next_sync")) or 0,
+        duration_s=real(row.get("duration")),
+        fail_count=amount(row.get("fail_count")) or 0,
+        error=error,
+        why=failed_run(error) if error else None,
+        pid=amount(row.get("pid")),
     )
 
 

@@ -6,6 +6,7 @@ PVE/ReplicationConfig.pm), pve-cluster (PVE/Cluster.pm) and pve-storage (PVE/Sto
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from controller.model.errors import Ambiguous, Busy, Denied, DroverError, Rejected, Retry, Stale
@@ -60,6 +61,22 @@ _TEXTS: Final = _rows(
     (r"no such (?:replication )?job|no such resource|no such ha rule", Rejected, Why.NOT_FOUND),
     (r"^only root can set", Denied, Why.PERMISSION_MISSING),
 )
+_RUNS: Final = (
+    (re.compile(r"No common base snapshot"), Why.NO_COMMON_BASE),
+    (re.compile(r"storage '.*' is not available on node|storage '.*' does not exist"), Why.STORAGE_MISSING),
+    (re.compile(r"out of space|No space left"), Why.NO_SPACE),
+    (re.compile(r"dataset is busy"), Why.DATASET_BUSY),
+    (re.compile(r"start time before last sync"), Why.CLOCK_WENT_BACK),
+    (re.compile(r"can't lock file '.*' - got timeout"), Why.GUEST_LOCKED),
+    (re.compile(r"no quorum"), Why.NO_QUORUM),
+    (re.compile(r"missing replicate feature|unable to replicate|No replicatable volumes"), Why.NOT_REPLICABLE),
+)
+"""Why a replication run failed (pve-guest-common: PVE/Replication.pm), what says most first."""
+_COMMANDS: Final = (
+    (re.compile(r"pvesm export"), Why.TRANSFER_FAILED),
+    (re.compile(r"ssh .*(?:failed: exit code|timed out|refused)"), Why.SSH_FAILED),
+)
+"""The command that failed, where nothing else is said."""
 _PARAMETERS: Final = _rows(
     (r"Only root may use this option", Denied, Why.PERMISSION_MISSING),
     (r"no such task", Rejected, Why.NOT_FOUND),
@@ -88,6 +105,16 @@ def translate(failure: HttpFailure, *, method: str, path: str) -> DroverError:
     if error is Ambiguous and method == "GET":
         error, why = Retry, Why.TIMED_OUT if why is Why.ANSWER_LOST else why
     return error(why, f"{method} {path}: {_sentence(failure)}")
+
+
+def failed_run(error: str, log: Iterable[str] | None = None) -> Why | None:
+    """What the error of a replication run means, None when it does not say.
+
+    The error of a command only tells its exit code; the cause is in the log of the run, and only there.
+    """
+    text = "\n".join([error, *(log or ())])
+    known = _RUNS if log is None else _RUNS + _COMMANDS
+    return next((why for pattern, why in known if pattern.search(text)), None)
 
 
 def _meaning(failure: HttpFailure) -> tuple[type[DroverError], Why]:

@@ -14,10 +14,20 @@ from controller.model.override import Order
 from controller.model.plan import Drain
 from controller.model.reasons import Why
 from controller.model.view import ClusterView
-from controller.report import maintenance
+from controller.report import maintenance, replication
 from controller.report.statement import ObjectStatus, Statement, conditions, say
 from controller.report.units import count_of, duration, some, timestamp
-from controller.specs import NodeMaintenance, PlacementPolicy, Problem, PveCluster, PveNode, Resource, Specs, not_yet
+from controller.specs import (
+    NodeMaintenance,
+    PlacementPolicy,
+    Problem,
+    PveCluster,
+    PveNode,
+    ReplicationPolicy,
+    Resource,
+    Specs,
+    not_yet,
+)
 
 __all__ = ["TYPES", "ObjectStatus", "statuses"]
 
@@ -29,7 +39,7 @@ TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "NodeMaintenance": ("Draining", "Blocked", "Drained", *_COMMON),
         "PlacementPolicy": ("Compliant", "Progressing", *_COMMON),
         "MigrationPolicy": _COMMON,
-        "ReplicationPolicy": _COMMON,
+        "ReplicationPolicy": (*replication.TYPES, *_COMMON),
     }
 )
 """Every condition type of every kind: the closed list behind `drover_conditions`."""
@@ -105,6 +115,9 @@ def _of(resource: Resource, now: _Now, old: ObjectStatus | None, *, gone: bool) 
             return _maintenance(now.drains.get(resource.ref, []), now, old, _announced(resource, now))
         case PlacementPolicy():
             return _Told(_placement(resource.ref, now.view), _placement_fields(resource.ref, now.view))
+        case ReplicationPolicy():
+            told = {**_matched(resource.ref, now.view), **replication.fields(resource.ref, now.view)}
+            return _Told(replication.statements(resource.ref, now.view), told)
         case _:
             return _Told([], _matched(resource.ref, now.view))
 

@@ -254,6 +254,8 @@ async def _view_items(plural: str, shown: Published, about: str | None) -> list[
         return await asyncio.to_thread(views.guest_list, view)
     if plural == "migrations":
         return views.migration_list(view, shown.attempts())
+    if plural == "replication":
+        return await asyncio.to_thread(views.job_list, view)
     if plural == "events":
         kind, _, name = (about or "").partition("/")
         return views.event_list(view.cluster, shown.events(ObjectRef(kind, name) if about else None))

@@ -13,7 +13,9 @@ from controller.model.memory import Flight
 from controller.model.observed import Guest, Observed
 from controller.model.outcome import Outcome, Progress, Result
 from controller.model.plan import Drain, Move, Plan
+from controller.model.replication import JobAction, JobVerb
 from controller.model.view import ClusterView
+from controller.report import replication
 from controller.report.guests import Verdict, verdicts
 from controller.report.objects import Data
 from controller.report.units import timestamp
@@ -24,6 +26,7 @@ VIEWS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
         "plans": ("Plan", ("plan",)),
         "migrations": ("Migration", ("migration", "mig", "moves", "move")),
         "guests": ("Guest", ("guest", "vm", "vms", "ct", "cts")),
+        "replication": ("ReplicationJob", ("replications", "replicationjob", "replicationjobs", "jobs", "job", "rj")),
         "events": ("Event", ("event", "ev")),
     }
 )
@@ -81,6 +84,7 @@ def plan_data(
             {"cause": str(item.cause), "reason": str(item.why), "vmids": list(item.vmids), "message": item.message}
             for item in plan.violations
         ],
+        "jobs": [_job(action) for action in plan.jobs],
         "unsafe": list(plan.unsafe),
     }
     return _view("Plan", plan.cluster, plan.cluster, status)
@@ -129,6 +133,11 @@ def migration_list(view: ClusterView, attempts: Iterable[Outcome]) -> list[Data]
     running = [_flight(flight, view) for flight in flights]
     ended = [item for item in attempts if item.result not in (Result.STARTED, Result.UNKNOWN)]
     return running + [_attempt(item, view.cluster) for item in sorted(ended, key=lambda item: -item.at)]
+
+
+def job_list(view: ClusterView) -> list[Data]:
+    """Every replication job of the last look, those of others too."""
+    return [_view("ReplicationJob", name, view.cluster, status) for name, status in replication.job_list(view)]
 
 
 def event_list(cluster: ClusterName, events: Iterable[Event]) -> list[Data]:
@@ -189,6 +198,21 @@ def _move(move: Move, command: Callable[[Move], str] | None) -> Data:
     if command is not None:
         found["command"] = command(move)
     return found
+
+
+def _job(action: JobAction) -> Data:
+    return {
+        "job": action.job_id,
+        "action": str(action.verb),
+        **({"keepData": action.keep_data} if action.verb is JobVerb.REMOVE else {}),
+        "vmid": action.vmid,
+        "from": action.source,
+        "to": action.target,
+        "schedule": action.schedule,
+        "reason": str(action.why),
+        "message": action.message,
+        "cause": str(action.cause),
+    }
 
 
 def _drain(drain: Drain) -> Data:

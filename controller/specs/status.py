@@ -189,12 +189,51 @@ class PlacementPolicyStatus(PolicyStatus):
     """Policies that cannot hold together with it."""
 
 
+class ReplicaCounts(Model):
+    """Replicas of a policy."""
+
+    wanted: Count | None = None
+    """As many as it wants, of all guests together."""
+    there: Count | None = None
+    """Jobs of it that there are."""
+    in_sync: Count | None = None
+    """Those whose replica is young enough."""
+    failing: Count | None = None
+    """Those whose last run failed."""
+
+
+class LackingReplica(Model):
+    """A replica that is wanted and not to be had."""
+
+    vmid: GuestId
+    """VMID of the guest."""
+    guest: Annotated[str, Field(max_length=300)] = ""
+    """Its number and name."""
+    target: Annotated[str, Field(max_length=63)] = ""
+    """The target, where one was named or chosen."""
+    reason: Word
+    """Why, in one word of a closed list."""
+    message: Annotated[str, Field(max_length=32_768)] = ""
+    """Why, in a sentence."""
+
+
+class ReplicationPolicyStatus(PolicyStatus):
+    """How replicas stand."""
+
+    replicas: ReplicaCounts | None = None
+    """How many replicas."""
+    max_lag_seconds: Annotated[int, Field(ge=0)] | None = None
+    """Age of the oldest replica, in seconds."""
+    lacking: Annotated[tuple[LackingReplica, ...], Field(max_length=_LONG)] = ()
+    """Replicas that are wanted and not to be had, and guests that cannot be replicated."""
+
+
 STATUS: Mapping[str, type[CommonStatus]] = {
     "PveCluster": PveClusterStatus,
     "PveNode": PveNodeStatus,
     "NodeMaintenance": NodeMaintenanceStatus,
     "PlacementPolicy": PlacementPolicyStatus,
     "MigrationPolicy": PolicyStatus,
-    "ReplicationPolicy": PolicyStatus,
+    "ReplicationPolicy": ReplicationPolicyStatus,
 }
 """The status of each kind."""
