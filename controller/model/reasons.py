@@ -395,7 +395,7 @@ class Why(StrEnum):
         "GuestMoved",
         "The guest is no longer where the plan saw it.",
         "The guest's config is looked for on the planned source right before the move.",
-        "",
+        "Nothing: Drover plans anew.",
     )
     GUEST_GONE = (
         "GuestGone",
@@ -407,7 +407,7 @@ class Why(StrEnum):
         "StateChanged",
         "It was started, stopped or paused since the plan was made.",
         "The run state that was read right before the move is not the planned one.",
-        "",
+        "Nothing: Drover plans anew.",
     )
     MIGRATION_ABORTED = (
         "MigrationAborted",

@@ -136,8 +136,9 @@ class Observer:
 
         mapped_to: storages that the move may put disks on under another name, which needs rights there.
 
-        `guest` is None when its config is no longer on the source, `preconditions` also when PVE gives none now: of a locked
-        guest, or without quorum. Raises DroverError when anything else can't be read: what can't be checked is not done.
+        `guest` is None when its config is no longer on the source, or the source is offline; `preconditions` also when PVE
+        gives none now: of a locked guest, without quorum, or without the right to move it. Raises DroverError when anything
+        else can't be read: what can't be checked is not done.
         """
         at = self._clock.wall()
         cluster, guest, told = await asyncio.gather(
@@ -147,7 +148,9 @@ class Observer:
             return_exceptions=True,
         )
         membership, nodes, jobs = _value(cluster)
-        present, config, setup, verdict = _value(guest)
+        source = nodes.get(move.source)
+        gone = isinstance(guest, DroverError) and (source is None or source.state is not NodeState.ONLINE)
+        present, config, setup, verdict = (None, None, None, None) if gone else _value(guest)
         target = nodes.get(move.target)
         if isinstance(told, Node):
             target = None if target is None else with_numbers(target, told)
@@ -157,7 +160,7 @@ class Observer:
             at=at,
             quorate=membership.quorate,
             guest=present,
-            source=nodes.get(move.source),
+            source=source,
             target=target,
             preconditions=verdict,
             config=config,
@@ -168,7 +171,7 @@ class Observer:
         found = await self._facts.read(
             Subject(present, config, setup, move.source, target, bool(fresh.jobs), frozenset(mapped_to))
         )
-        source, itself = fresh.source, found.source
+        itself = found.source
         if source is not None and itself is not None:
             source = replace(source, cpu=itself.cpu, version=itself.version or source.version)
         return replace(fresh, source=source, storages=found.storages, facts=found.facts)
@@ -356,10 +359,10 @@ async def _unless_gone(read: Callable[[], Awaitable[Noun]]) -> Noun | None:
 
 
 async def _unless_refused(read: Callable[[], Awaitable[Preconditions | None]]) -> Preconditions | None:
-    """PVE's verdict, None when it gives none: a locked guest, no quorum, a guest that is gone. Each is told elsewhere."""
+    """PVE's verdict, None when it gives none: a locked guest, no quorum, no right, a guest that is gone. Each is told elsewhere."""
     try:
         return await read()
     except DroverError as error:
-        if error.why in (Why.GUEST_LOCKED, Why.NO_QUORUM, Why.GUEST_MOVED):
+        if error.why in (Why.GUEST_LOCKED, Why.NO_QUORUM, Why.GUEST_MOVED, Why.PERMISSION_MISSING):
             return None
         raise

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from controller.cli.schema import pages
+from controller.decide.preflight import CHECKS
 from controller.model.reasons import Why
 from controller.report.conditions import TYPES
 from controller.specs import KINDS
+from tests.act.checks import ROWS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = pages()
@@ -24,6 +26,11 @@ def test_every_reason_is_explained_once() -> None:
     for word, *sentences in rows:
         assert len(sentences) == 3, f"{word}: meaning, how it is found, what to do"
         assert all(sentence.endswith(".") for sentence in sentences), f"{word} has an empty or unfinished sentence"
+
+
+def test_every_reason_of_every_check_is_told_end_to_end() -> None:
+    told = {(check.name, why) for check in CHECKS for why in check.tells}
+    assert {(row.check, row.why) for row in ROWS} == told, "a row per reason of a check: tests/act/checks.py"
 
 
 def test_every_kind_has_its_fields_and_conditions() -> None:

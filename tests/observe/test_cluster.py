@@ -50,6 +50,7 @@ class Scene:
     clock: VirtualClock
     observer: Observer
     calls: list[Call]
+    simulator: Simulator
 
     async def looks(self, count: int, every: float = 10.0) -> Observed:
         """The last of `count` looks."""
@@ -80,12 +81,13 @@ def play(body: Callable[[Scene], Awaitable[None]], text: str = HEAD + RIGHTS + G
     clock = VirtualClock(loop)
     world = World(load(text).model_copy(update={"start": clock.wall()}))
     calls: list[Call] = []
-    transport = SimTransport(Simulator(world), clock=clock, auth=f"PVEAPIToken={TOKEN}=s3", endpoints=[asked])
+    simulator = Simulator(world)
+    transport = SimTransport(simulator, clock=clock, auth=f"PVEAPIToken={TOKEN}=s3", endpoints=[asked])
     client = PveClient(Metered(transport, calls.append, monotonic=clock.monotonic))
     observer = Observer(client, cluster=ClusterName("c"), clock=clock, token_id=TOKEN)
 
     async def main() -> None:
-        await body(Scene(world, clock, observer, calls))
+        await body(Scene(world, clock, observer, calls, simulator))
 
     run(main(), loop)
 

@@ -4,13 +4,16 @@ from controller.decide.preflight.finding import Finding, Look, check, fail, unch
 from controller.decide.selectors import matches
 from controller.model.facts import Topic
 from controller.model.ids import GuestKind
-from controller.model.observed import Power
+from controller.model.observed import NodeState, Power
 from controller.model.reasons import Why
 
 
 @check(Why.GUEST_MOVED)
 def guest_is_on_the_source(look: Look) -> tuple[Finding, ...]:
     """It may have been moved, or removed, since the plan was made."""
+    source = look.fresh.source
+    if look.fresh.guest is None and (source is None or source.state is not NodeState.ONLINE):
+        return ()  # nobody can say
     if look.fresh.guest is None:
         return fail(Why.GUEST_MOVED, f"{look.named} is no longer on {look.move.source}")
     if look.fresh.guest.node != look.move.source:

@@ -6,7 +6,7 @@ PVE gives up on an ISO from local storage and on the physical drive, also when t
 
 from collections.abc import Mapping
 
-from controller.decide.preflight.finding import Finding, Level, Look, check, fail
+from controller.decide.preflight.finding import Finding, Look, check, fail, warn
 from controller.model.reasons import Why
 from controller.specs.migrationpolicy import LocalMedia
 
@@ -34,7 +34,9 @@ def no_local_medium(look: Look) -> tuple[Finding, ...]:
     if look.facts.rights is not None and PRIVILEGE not in look.facts.rights:
         lacks = f"{text}; to eject them the token lacks {PRIVILEGE} on /vms/{look.move.vmid}"
         return fail(Why.PERMISSION_MISSING, lacks, "Eject them, or grant it: see `drover rights`.")
-    return (Finding(Level.WARN, Why.LOCAL_MEDIA, f"{text}; they are ejected before the move"),)
+    return warn(
+        Why.LOCAL_MEDIA, f"{text}; they are ejected before the move", "Nothing, if the guest can do without them."
+    )
 
 
 def _local(look: Look) -> tuple[str, ...]:

@@ -10,8 +10,10 @@ from controller.model.reasons import Why
 def pve_has_given_its_verdict(look: Look) -> tuple[Finding, ...]:
     """VMs have the call in every version, containers since 9.0 (pve-container: PVE/API2/LXC.pm)."""
     guest = look.guest
-    if look.fresh.preconditions is not None or guest is None or guest.lock:
-        return ()  # of a locked VM PVE does not give one
+    if look.fresh.preconditions is not None or guest is None or guest.lock or not look.fresh.quorate:
+        return ()  # of a locked VM, and without quorum, PVE does not give one
+    if look.facts.rights is not None and "VM.Migrate" not in look.facts.rights:
+        return ()  # nor to somebody who may not move it
     if look.move.kind is GuestKind.QEMU:
         return fail(Why.STALE, f"PVE's own check of {look.named} could not be read", "Nothing: Drover looks again.")
     text = "this PVE has no check for containers, so Drover's own ones stand in"

@@ -1,0 +1,101 @@
+"""Every check and every reason that it can give, end to end: a simulated cluster, the real client and observer, planning."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from controller.act.trial import Trial, trials
+from controller.decide.preflight import CHECKS, Level
+from controller.decide.preflight.wish import elsewhere
+from controller.model.ids import NodeName, Vmid
+from controller.model.memory import Memory
+from controller.specs import Specs
+from tests.act.checks import ROWS, Row
+from tests.decide.build import cluster
+from tests.observe.test_cluster import Scene, play
+
+PLAIN: Mapping[str, Any] = {
+    "nodes": {"pve1": {}, "pve2": {}, "pve3": {}},
+    "storages": {
+        "ceph": {"type": "rbd", "size": "4TiB"},
+        "zfs": {"type": "zfspool", "size": "1TiB"},
+        "local": {"type": "dir", "content": ["iso"]},
+    },
+    "guests": {
+        101: {"name": "db", "node": "pve1", "memory": "2GiB", "disks": {"scsi0": {"storage": "ceph"}}},
+        102: {"name": "web", "node": "pve1", "memory": "2GiB", "disks": {"scsi0": {"storage": "ceph"}}},
+        103: {"name": "dns", "node": "pve2", "memory": "2GiB", "disks": {"scsi0": {"storage": "ceph"}}},
+    },
+    "access": {
+        "users": {"bot@pve": {}},
+        "tokens": {"bot@pve!drover": {"secret": "s3", "privsep": False}},
+        "acl": [{"role": "Administrator", "to": "bot@pve"}],
+    },
+}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_every_reason_of_every_check_is_told_with_a_remedy(row: Row) -> None:
+    trial = tried(row)
+    told = [found for found in trial.findings if (found.check, found.why) == (row.check, row.why)]
+    assert told, [
+        f"{found.check}: {found.why}: {found.message}" for found in trial.findings if found.level is not Level.OK
+    ]
+    assert row.said in " | ".join(found.message for found in told)
+    assert {found.level for found in told} == {row.level}
+    assert all(found.remedy for found in told) or row.level is Level.OK
+    tells = {check.name: check.tells for check in CHECKS}
+    for found in trial.findings:
+        quiet = found.level is Level.OK or found.check not in tells
+        assert quiet or found.why in tells[found.check], f"{found.check} does not declare {found.why}"
+
+
+def test_what_speaks_against_a_move_does_not_start_it() -> None:
+    [fails] = [row for row in ROWS if row.check == "target takes guests"]
+    assert not tried(fails).feasible
+    [warns] = [row for row in ROWS if row.check == "not bound to hardware"]
+    assert tried(warns).feasible
+
+
+def tried(row: Row) -> Trial:
+    """The move as `drover preflight` shows it."""
+    found: list[Trial] = []
+    own = cluster()
+    named = [each for each in row.objects if each.kind == "PveCluster"] or [own]
+    held = Specs.of(
+        each.model_copy(update={"metadata": each.metadata.model_copy(update={"name": "c"})})
+        if each.kind == "PveCluster"
+        else each
+        for each in (*named, *(each for each in row.objects if each.kind != "PveCluster"))
+    )
+
+    async def body(scene: Scene) -> None:
+        for do in row.first:
+            do(scene)
+        await scene.looks(2)
+        await scene.clock.sleep(row.since)
+        for do in row.before:
+            do(scene)
+        seen = await scene.observer.look()
+        targets = None if row.to is None else [NodeName(row.to)]
+        wishes = elsewhere(held, seen, Memory(), Vmid(101), targets)
+        for do in row.after:
+            do(scene)
+        found.extend(await trials(wishes, specs=held, seen=seen, memory=Memory(), observer=scene.observer))
+
+    text = json.dumps(laid(PLAIN, {"guests": {101: row.guest}}, row.file), indent=1)
+    play(body, text, asked=row.asked)
+    [trial] = found
+    return trial
+
+
+def laid(*layers: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Mappings over each other; what is no mapping is replaced, and so are disks and networks."""
+    under: dict[Any, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            deeper = isinstance(value, Mapping) and key not in ("disks", "nets")
+            under[key] = laid(under.get(key, {}), value) if deeper else value
+    return under
