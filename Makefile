@@ -25,7 +25,7 @@ accept: $(READY) ## write the golden logs of the stories and the generated files
 bench: $(READY) ## print the benchmarks: requests, CPU seconds, memory
 	@$(BIN)/python -m tests.bench
 lock: $(READY) ## resolve the dependencies anew into requirements/*.lock
-	@for set in "run pyproject.toml" "dev pyproject.toml --group dev" "bench --group bench"; do set -- $$set; lock=$$1; shift; \
+	@for set in "run pyproject.toml" "dev pyproject.toml --group dev" "bench --group bench" "oracle --group oracle"; do set -- $$set; lock=$$1; shift; \
 	  $(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --upgrade \
 	  "$$@" -o requirements/$$lock.lock; done
 clean: ## remove everything that was set up

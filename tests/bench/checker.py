@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tests.bench.clusters import Cluster
+from tests.bench.clusters import Cluster, Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,51 +37,69 @@ def violations(cluster: Cluster, flights: Sequence[Flight]) -> list[str]:
     """What these moves break, on the way or at the end, in words; nothing that was broken before is counted."""
     found = [*_on_the_way(cluster, flights)]
     places = at_the_end(cluster, flights)
-    for group in cluster.together:
-        if len({places[vmid] for vmid in group}) > len({guest.node for guest in cluster.guests if guest.vmid in group}):
-            found.append(f"{group} are torn apart")
+    before = {guest.vmid: guest.node for guest in cluster.guests}
+    found += [
+        f"{group} are torn apart"
+        for group in cluster.together
+        if len({places[vmid] for vmid in group}) > len({before[vmid] for vmid in group})
+    ]
     found += [f"{vmid} is left on {node}" for vmid, node in places.items() if node in cluster.maintenance]
     return found
 
 
 def _on_the_way(cluster: Cluster, flights: Sequence[Flight]) -> list[str]:
-    found: list[str] = []
-    guests = {guest.vmid: guest for guest in cluster.guests}
-    nodes = {node.name: node for node in cluster.nodes}
-    here: dict[int, list[str]] = {guest.vmid: [guest.node] for guest in cluster.guests}
-    groups: dict[int, list[tuple[tuple[int, ...], bool]]] = defaultdict(list)
-    for members, by_rack in [(g, False) for g in cluster.apart] + [(g, True) for g in cluster.apart_racks]:
-        for vmid in members:
-            groups[vmid].append((members, by_rack))
-    used: Counter[str] = Counter()
-    cpus: Counter[str] = Counter()
-    for guest in cluster.guests:
-        used[guest.node] += guest.memory
-        cpus[guest.node] += guest.cpus
+    watch = _Watch(cluster)
     events = [(flight.start, 0, n) for n, flight in enumerate(flights)] + [(f.end, 1, n) for n, f in enumerate(flights)]
     for _, ends, number in sorted(events):  # what ends and starts at one instant overlaps: starts come first
-        flight = flights[number]
-        guest = guests[flight.vmid]
         if ends:
-            left = here[flight.vmid].pop(0)
-            used[left] -= guest.memory
-            cpus[left] -= guest.cpus
-            continue
-        if len(here[flight.vmid]) > 1:
-            found.append(f"{flight.vmid} flies twice at once")
-        used[flight.target] += guest.memory
-        cpus[flight.target] += guest.cpus
-        here[flight.vmid].append(flight.target)
-        node = nodes[flight.target]
-        if used[node.name] > node.memory or cpus[node.name] > node.cpus:
-            found.append(f"{node.name} is overfull when {flight.vmid} comes")
-        if node.name in cluster.maintenance:
-            found.append(f"{flight.vmid} comes to {node.name}, which is in maintenance")
-        if node.name not in cluster.pinned.get(flight.vmid, (node.name,)):
-            found.append(f"{flight.vmid} may not be on {node.name}")
-        for members, by_rack in groups[flight.vmid]:
+            watch.ends(flights[number])
+        else:
+            watch.starts(flights[number])
+    return watch.found
+
+
+class _Watch:
+    """The cluster at one instant."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.found: list[str] = []
+        self.cluster = cluster
+        self.guests = {guest.vmid: guest for guest in cluster.guests}
+        self.nodes = {node.name: node for node in cluster.nodes}
+        self.here: dict[int, list[str]] = {guest.vmid: [guest.node] for guest in cluster.guests}
+        self.groups: dict[int, list[tuple[tuple[int, ...], bool]]] = defaultdict(list)
+        for members, by_rack in [(g, False) for g in cluster.apart] + [(g, True) for g in cluster.apart_racks]:
+            for vmid in members:
+                self.groups[vmid].append((members, by_rack))
+        self.memory: Counter[str] = Counter()
+        self.cpus: Counter[str] = Counter()
+        for guest in cluster.guests:
+            self.memory[guest.node] += guest.memory
+            self.cpus[guest.node] += guest.cpus
+
+    def ends(self, flight: Flight) -> None:
+        left = self.here[flight.vmid].pop(0)
+        self.memory[left] -= self.guests[flight.vmid].memory
+        self.cpus[left] -= self.guests[flight.vmid].cpus
+
+    def starts(self, flight: Flight) -> None:
+        vmid, node = flight.vmid, self.nodes[flight.target]
+        if len(self.here[vmid]) > 1:
+            self.found.append(f"{vmid} flies twice at once")
+        self.memory[node.name] += self.guests[vmid].memory
+        self.cpus[node.name] += self.guests[vmid].cpus
+        self.here[vmid].append(node.name)
+        if self.memory[node.name] > node.memory or self.cpus[node.name] > node.cpus:
+            self.found.append(f"{node.name} is overfull when {vmid} comes")
+        if node.name in self.cluster.maintenance:
+            self.found.append(f"{vmid} comes to {node.name}, which is in maintenance")
+        if node.name not in self.cluster.pinned.get(vmid, (node.name,)):
+            self.found.append(f"{vmid} may not be on {node.name}")
+        self._meets(vmid, node)
+
+    def _meets(self, vmid: int, node: Node) -> None:
+        for members, by_rack in self.groups[vmid]:
             for other in members:
-                names = {nodes[name].rack if by_rack else name for name in here[other]}
-                if other != flight.vmid and (node.rack if by_rack else node.name) in names:
-                    found.append(f"{flight.vmid} meets {other} on {node.name}")
-    return found
+                names = {self.nodes[name].rack if by_rack else name for name in self.here[other]}
+                if other != vmid and (node.rack if by_rack else node.name) in names:
+                    self.found.append(f"{vmid} meets {other} on {node.name}")

@@ -95,12 +95,14 @@ def all_tight() -> Iterator[tuple[str, Cluster]]:
 def _cluster(name: str, nodes: int, guests: int, full: float, seed: object, *, uneven: float) -> Cluster | None:
     dice = random.Random(f"{nodes} {guests} {full} {seed}")
     for _ in range(20):
-        if (found := _attempt(name, nodes, guests, full, dice, uneven)) is not None:
+        draft = _draft(name, nodes, guests, full, dice=dice)
+        weight = {node.name: dice.uniform(1 - uneven, 1 + uneven) for node in draft.nodes}
+        if (found := _started(draft, dice, weight)) is not None:
             return found
     return None
 
 
-def _attempt(name: str, nodes: int, guests: int, full: float, dice: random.Random, uneven: float) -> Cluster | None:
+def _draft(name: str, nodes: int, guests: int, full: float, *, dice: random.Random) -> Cluster:
     sizes = dice.choices(_MEMORY, _OFTEN, k=guests)
     memory = [gib * GIB + dice.choice((0, 0, 512 * MIB)) for gib in sizes]
     cpus = [max(1, min(16, gib // dice.choice((2, 4)))) for gib in sizes]
@@ -129,9 +131,7 @@ def _attempt(name: str, nodes: int, guests: int, full: float, dice: random.Rando
         vmid: tuple(sorted(dice.sample(names, dice.randint(2, max(2, nodes // 2))))) for vmid in free[: guests // 20]
     }
     blank = tuple(Guest(vmid, "", memory[n], cpus[n]) for n, vmid in enumerate(vmids))
-    draft = Cluster(name, tuple(places), blank, apart, apart_racks, together, pinned, (dice.choice(names),))
-    weight = {node: dice.uniform(1 - uneven, 1 + uneven) for node in names}
-    return _started(draft, dice, weight)
+    return Cluster(name, tuple(places), blank, apart, apart_racks, together, pinned, (dice.choice(names),))
 
 
 def _started(draft: Cluster, dice: random.Random, weight: dict[str, float]) -> Cluster | None:
