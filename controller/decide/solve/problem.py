@@ -28,7 +28,8 @@ class Bin:
     """One per resource, in the units of `Item.need` (bytes, milli-CPUs; a local storage is one more resource). None is unknown:
     nothing that needs this resource may come."""
     open: bool = True
-    """False: nothing may come; what is here and need not leave stays."""
+    """False: nothing may come; what is here and need not leave stays. A bin that holds more of a resource than it has takes
+    nothing that needs this resource, either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +87,12 @@ class Proof(Flag):
 
     NONE = 0
     MINIMAL_MOVES = auto()
-    """No plan that places as many has fewer moves. Voluntary moves are not counted."""
+    """No plan that places everything has fewer moves; voluntary moves are not counted."""
     MINIMAL_BYTES = auto()
-    """No plan with as many moves carries fewer bytes (voluntary moves not counted)."""
+    """No plan with as few moves, and as little penalty, carries fewer bytes; voluntary moves are not counted."""
     INFEASIBLE = auto()
-    """Something is left unplaced or broken, and at least that is so in every plan: see `Solution.cores`. Without this flag a
-    remainder means only that nothing was found within the budget."""
+    """No plan whatsoever places all that must leave: `Solution.cores` says why. Without this flag what is left unplaced was only
+    not placed within the budget."""
 
 
 class Shortage(Enum):
@@ -107,6 +108,10 @@ class Shortage(Enum):
     """The members of a group need more domains than there are for them."""
     TOGETHER = "together"
     """The members of a group have no bin, or domain, in common that takes them all."""
+    UNKNOWN = "unknown"
+    """What the item needs is not known, so it is not moved."""
+    EXHAUSTED = "exhausted"
+    """No single number shows it, but every arrangement of these items was tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +140,11 @@ class Solution:
     """Items that must leave and stay where they are: no place was found."""
     broken: tuple[int, ...]
     """Must groups that are still violated."""
+    voluntary: frozenset[int]
+    """Items that are moved only because a Should or a preference asks for it."""
     moves: int
     bytes: int
+    """Of all moves, the voluntary ones included."""
     penalty: int
     """Of all Shoulds and preferences afterwards."""
     proof: Proof
