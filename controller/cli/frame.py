@@ -35,6 +35,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "confirm": "Let deletions happen that wait for it.",
         "look": "Look at every cluster now.",
         "rights": "Print what gives Drover its rights in a cluster.",
+        "explain-schedule": "Show when a replication schedule runs.",
         "schema": "Write CRDs, JSON Schemas and reference pages.",
         "simulate": "Serve a simulated cluster.",
         "record": "Write a real cluster down for simulation, without secrets.",
@@ -55,7 +56,7 @@ class Verbs(click.Group):
         """The verb: `command` of the module of its name."""
         if cmd_name not in VERBS:
             return None
-        command = importlib.import_module(f"controller.cli.{cmd_name}").command
+        command = importlib.import_module(f"controller.cli.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 

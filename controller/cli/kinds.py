@@ -145,6 +145,40 @@ def _migrations(items: Sequence[Mapping[str, object]], now: float, wide: bool) -
     return heads + (["CAUSE", "MESSAGE", "TASK"] if wide else []), rows
 
 
+def _replication(items: Sequence[Mapping[str, object]], now: float, wide: bool) -> Table:
+    heads = ["JOB", "GUEST", "WAY", "SCHEDULE", "LAST SYNC", "STATE", "NEXT", "POLICY"]
+    rows: list[Row] = []
+    for item in items:
+        state, stale = text_at(item, ".status.state"), value_at(item, ".status.stale") is True
+        following = epoch_of(text_at(item, ".status.nextSyncTime"))
+        row: Row = [
+            Cell(text_at(item, ".metadata.name"), "bold"),
+            text_at(item, ".status.name"),
+            f"{text_at(item, '.status.source')} -> {text_at(item, '.status.target')}",
+            text_at(item, ".status.schedule"),
+            Cell(_lag(item, now), right=True),
+            Cell(state + (f" ({age(item, '.status.readTime', now)} old)" if stale else ""), tone_of(state)),
+            Cell(
+                "-" if following is None else "now" if following <= now else f"in {duration(following - now)}",
+                right=True,
+            ),
+            "for a move" if value_at(item, ".status.forMove") else text_at(item, ".status.policy"),
+        ]
+        if wide:
+            took = duration(number_at(item, ".status.durationSeconds"))
+            row += [Cell(took, right=True), Cell(text_at(item, ".status.failures"), right=True)]
+            row += [text_at(item, ".status.reason"), text_at(item, ".status.message")]
+        rows.append(row)
+    return heads + (["TOOK", "FAILED", "REASON", "MESSAGE"] if wide else []), rows
+
+
+def _lag(item: Mapping[str, object], now: float) -> str:
+    """Age of the last sync, "never" when a node has told that there was none."""
+    if value_at(item, ".status.lastSyncTime") is None:
+        return "-" if value_at(item, ".status.readTime") is None else "never"
+    return f"{age(item, '.status.lastSyncTime', now)} ago"
+
+
 def _plans(items: Sequence[Mapping[str, object]], now: float, _wide: bool) -> Table:
     def count(item: Mapping[str, object], path: str) -> Cell:
         value = value_at(item, path)
@@ -185,5 +219,5 @@ def events_table(items: Sequence[Mapping[str, object]], now: float, _wide: bool 
 
 
 _VIEW_TABLES: Mapping[str, Callable[[Sequence[Mapping[str, object]], float, bool], Table]] = MappingProxyType(
-    {"guests": _guests, "migrations": _migrations, "plans": _plans, "events": events_table}
+    {"guests": _guests, "migrations": _migrations, "plans": _plans, "replication": _replication, "events": events_table}
 )

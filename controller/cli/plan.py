@@ -13,6 +13,8 @@ from controller.decide.explain import command_line
 from controller.model.ids import Vmid
 from controller.model.observed import Observed
 from controller.model.plan import Blocked, Move, Plan
+from controller.model.reasons import Why
+from controller.model.replication import JobAction, JobVerb
 from controller.report.units import count_of, size, some
 from controller.report.views import plan_data
 from controller.specs import API_VERSION, Mode, Specs
@@ -47,7 +49,7 @@ def exit_code(results: Sequence[app.PlanResult]) -> int:
         return ERROR
     if any(plan.blocked or plan.unsafe for plan in plans):
         return INFEASIBLE
-    return CHANGES if any(plan.moves or plan.waiting for plan in plans) else NOTHING
+    return CHANGES if any(plan.moves or plan.waiting or plan.jobs for plan in plans) else NOTHING
 
 
 def as_data(results: Iterable[app.PlanResult]) -> dict[str, object]:
@@ -123,6 +125,7 @@ def show(plan: Plan, seen: Observed | None, specs: Specs) -> Iterator[str]:
     if plan.blocked:
         yield from _heading("Blocked", len(plan.blocked))
         yield from _guests("!", "warn", [_of_blocked(item) for item in plan.blocked], seen)
+    yield from _jobs(plan)
     if plan.violations:
         yield from _heading("Does not hold yet", None)
         yield from (f"  {item.cause}: {item.message}" for item in plan.violations)
@@ -133,7 +136,7 @@ def show(plan: Plan, seen: Observed | None, specs: Specs) -> Iterator[str]:
     yield ""
     yield _sum(plan)
     cluster = specs.clusters.get(plan.cluster)
-    if cluster is not None and plan.moves and cluster.spec.mode is not Mode.ENFORCE:
+    if cluster is not None and (plan.moves or plan.jobs) and cluster.spec.mode is not Mode.ENFORCE:
         yield paint(f"mode: {cluster.spec.mode}, so `drover run` starts none of this; `mode: Enforce` does.", "soft")
 
 
@@ -162,6 +165,34 @@ def _moves(rows: Sequence[tuple[Move, str, str]]) -> Iterator[str]:
         yield paint(f"      {command_line(move)}", "soft")
 
 
+_MARKS = {JobVerb.CREATE: ("+", "good"), JobVerb.REMOVE: ("-", "bad")}
+
+
+def _jobs(plan: Plan) -> Iterator[str]:
+    """Changes of replication jobs, then what is wanted and not to be had."""
+    if plan.jobs:
+        yield ""
+        yield paint("Replication", "bold") + f": {count_of(len(plan.jobs), 'change')}"
+        yield from columns([_job(action) for action in plan.jobs], indent=2)
+    lacking = [item for item in plan.replicas.lacking if item.why is not Why.NOTHING_TO_REPLICATE]
+    if lacking or plan.replicas.orphans:
+        yield ""
+        yield paint("Not replicated", "bold")
+    for item in lacking:
+        yield paint(f"  {'~' if item.pending else '!'} {item.message} ({item.why})", "busy" if item.pending else "warn")
+        if item.why.remedy and not item.pending:
+            yield paint(f"      {item.why.remedy}", "soft")
+    for orphan in plan.replicas.orphans:
+        yield f"  {orphan.message} ({Why.JOB_ORPHANED})"
+
+
+def _job(action: JobAction) -> tuple[Cell | str, ...]:
+    mark, tone = _MARKS.get(action.verb, ("~", "busy"))
+    way = f"{action.source} -> {action.target}"
+    verb = action.verb.lower() + (" with its data" if action.verb is JobVerb.REMOVE and not action.keep_data else "")
+    return Cell(f"{mark} job {action.job_id}", tone), way, verb, f"{action.why}: {action.message}"
+
+
 def _of_blocked(item: Blocked) -> tuple[Vmid, str, str, str]:
     return item.vmid, item.why, item.message, item.remedy
 
@@ -186,5 +217,6 @@ def _sum(plan: Plan) -> str:
     parts += [f"{len(plan.waiting)} waiting"] if plan.waiting else []
     parts += [f"{len(plan.blocked)} blocked"] if plan.blocked else []
     parts += [f"{len(plan.flying)} under way ({some([str(vmid) for vmid in plan.flying])})"] if plan.flying else []
+    parts += [f"{count_of(len(plan.jobs), 'replication job')} to change"] if plan.jobs else []
     doing = ", ".join(parts) or "Nothing to do"
     return f"{doing}; {count_of(len(plan.fine), 'guest')} fine. Plan {plan.digest}"

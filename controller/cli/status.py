@@ -96,6 +96,7 @@ def _cluster(cluster: ClusterLine) -> Iterator[str]:
     yield from _group("Ordered by hand", (_order(order) for order in cluster.orders))
     yield from _group("Moves", _moves(cluster.moves))
     yield from _group("Waiting or blocked", _troubled(cluster.troubled, cluster.more_troubled))
+    yield from _group("Replication", (f"  {text}" for text in cluster.replication))
     yield from _group("Does not hold yet", (f"  {text}" for text in cluster.violations))
 
 

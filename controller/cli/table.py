@@ -81,13 +81,28 @@ def tone_of(word: str) -> str:
 
 
 _TONES = {
-    **dict.fromkeys(("True", "Ready", "Armed", "Drained", "Succeeded", "online", "Compliant", "running"), "good"),
     **dict.fromkeys(
-        ("Draining", "Moving", "Planned", "Waiting", "Running", "Submitting", "Verifying", "Started"), "busy"
+        ("True", "Ready", "Armed", "Drained", "Succeeded", "online", "InSync", "Compliant", "running"), "good"
     ),
     **dict.fromkeys(
-        ("Blocked", "Held", "Cordoned", "Unknown", "Warning", "Refused", "paused", "ModePlan", "ModeObserve"), "warn"
+        ("Draining", "Moving", "Planned", "Waiting", "Running", "Submitting", "Verifying", "Started", "Syncing", "New"),
+        "busy",
     ),
-    **dict.fromkeys(("False", "Failed", "Stuck", "Gone", "offline"), "bad"),
-    **dict.fromkeys(("Fine", "Normal", "stopped", "-"), "soft"),
+    **dict.fromkeys(
+        (
+            "Blocked",
+            "Held",
+            "Cordoned",
+            "Unknown",
+            "Warning",
+            "Refused",
+            "paused",
+            "ModePlan",
+            "ModeObserve",
+            "Lagging",
+        ),
+        "warn",
+    ),
+    **dict.fromkeys(("False", "Failed", "Failing", "Stuck", "Gone", "offline"), "bad"),
+    **dict.fromkeys(("Fine", "Disabled", "Removing", "Normal", "stopped", "-"), "soft"),
 }

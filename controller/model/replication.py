@@ -166,6 +166,7 @@ class JobReport:
     duration_seconds: float | None = None
     failures: int = 0
     read_at: float | None = None
+    zone: str = ""  # in which its schedule is read; "" = not told
     stale: bool = False  # read longer ago than its node is usually asked
 
 

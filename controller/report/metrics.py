@@ -1,4 +1,4 @@
-"""Prometheus metrics. Every series of a closed enum is there from the first scrape, at zero; none per node, guest or message.
+"""Prometheus metrics. Every series of a closed enum is there from the first scrape, at zero; none per node or message.
 
 Fed by the loop after each tick; served by `report.http` as what `Scrape` renders. The registry is a parameter, never the
 library's global one.
@@ -24,6 +24,7 @@ from controller.pve.metered import Call, CallOutcome
 from controller.report.conditions import TYPES, ObjectStatus
 from controller.report.guests import GuestState, states
 from controller.report.maintenance import MaintenanceState
+from controller.report.replication_metrics import ReplicationMetrics
 from controller.specs import KINDS
 
 # The library's own switch: without it every series has a twin that says when it was born, which nobody asks for.
@@ -80,6 +81,7 @@ class Metrics:
         ProcessCollector(registry=registry)
         self._process_wide(registry)
         self._per_cluster()
+        self._replication = ReplicationMetrics(registry)
 
     def _process_wide(self, registry: CollectorRegistry) -> None:
         build = Gauge(
@@ -178,12 +180,14 @@ class Metrics:
         self._one_of(self._findings, cluster, OBJECTIONS, {})
         self._one_of(self._armed, cluster, ARMING, {})
         self._show_conditions(cluster, {})
+        self._replication.add_cluster(cluster)
 
     def forget(self, cluster: ClusterName) -> None:
         """Drop every series of a cluster that is no longer in the source."""
         if self._ticks_seen.pop(cluster, None) is not None:
             for metric in self._of_clusters:
                 metric.remove_by_labels({"cluster": cluster})
+            self._replication.forget(cluster)
 
     def publish(self, view: ClusterView, statuses: Mapping[ObjectRef, ObjectStatus]) -> None:
         """Take in how a cluster stands. A view that is shown again counts its tick once; its outcomes count every time."""
@@ -202,6 +206,7 @@ class Metrics:
         self._one_of(self._findings, cluster, OBJECTIONS, _tally(found))
         self._one_of(self._armed, cluster, ARMING, {view.armed.why: 1})
         self._show_conditions(cluster, statuses)
+        self._replication.publish(view)
 
     def tick_failed(self, cluster: ClusterName) -> None:
         """Count a tick that ended in a fault of Drover."""

@@ -14,6 +14,7 @@ from controller.model.ids import ClusterName, NodeName, ObjectRef, Vmid
 from controller.model.observed import Guest, Node, NodeState, Observed
 from controller.model.override import Order, Override
 from controller.model.plan import Drain
+from controller.report import replication
 from controller.report.board import Board, Published
 from controller.report.guests import GuestState, Verdict, verdicts
 from controller.report.maintenance import MaintenanceState
@@ -136,6 +137,7 @@ class ClusterLine(_Line):
     troubled: tuple[GuestLine, ...]
     more_troubled: int
     violations: tuple[str, ...]
+    replication: tuple[str, ...] = ()
 
 
 class SourceLine(_Line):
@@ -207,6 +209,7 @@ def _cluster(name: str, shown: Published, board: Board, now: float) -> ClusterLi
         troubled=tuple(troubled[:GUESTS]),
         more_troubled=max(0, len(troubled) - GUESTS),
         violations=tuple(item.message for item in view.plan.violations) if view.plan is not None else (),
+        replication=tuple(replication.problems(view))[:GUESTS],
     )
 
 

@@ -82,6 +82,8 @@ def _cluster(cluster: ClusterLine) -> str:
     notices = "" if cluster.ready.status == "True" else f"<p class=bad>{escape(cluster.ready.message)}</p>"
     broken = "".join(f"<div class=warn>{escape(text)}</div>" for text in cluster.violations)
     rules = f"<h3>Rules that do not hold yet</h3>{broken}" if broken else ""
+    lagging = "".join(f"<div class=warn>{escape(text)}</div>" for text in cluster.replication)
+    rules += f"<h3>Replication</h3>{lagging}" if lagging else ""
     ready = "Ready" if cluster.ready.status == "True" else cluster.ready.reason or "Unknown"
     return (
         f"<section><h2>{escape(cluster.name)} {_pill(ready, _TONES.get(cluster.ready.status, 'warn'))}"

@@ -10,6 +10,7 @@ from prometheus_client import Metric
 
 from controller.model.ids import ClusterName
 from controller.model.reasons import Why
+from controller.report import replication_metrics
 from controller.report.conditions import TYPES
 from controller.report.metrics import Metrics
 from controller.specs import KINDS, GuestSelector, LabelSelector, Resource
@@ -106,13 +107,14 @@ def metrics() -> str:
     for family in born.registry.collect():
         if family.name.startswith("drover_"):
             name = f"{family.name}_total" if family.type == "counter" else family.name
-            rows.append((f"`{name}`", family.type, _labels(family), family.documentation))
+            labels = ", ".join(f"`{label}`" for label in replication_metrics.LABELS.get(name, ()))
+            rows.append((f"`{name}`", family.type, labels or _labels(family), family.documentation))
     lines = [
         "# Metrics",
         GENERATED,
         "Served at `/metrics`. Every series whose labels come from a closed list is there from the first scrape, at zero, and no",
-        "series is multiplied by node or guest. `reason` is a word from [the list of reasons](reasons.md). Beside these there are",
-        "the usual `process_*` metrics.",
+        "series is multiplied by node or guest, but those that have a label `job`: these are there while the job is. `reason` is a",
+        "word from [the list of reasons](reasons.md). Beside these there are the usual `process_*` metrics.",
         "",
         *table(("Metric", "Type", "Labels", "Meaning"), rows),
     ]

@@ -152,6 +152,8 @@ def _job(job: JobReport, view: ClusterView, orphaned: str) -> Data:
         "failures": job.failures,
         "stale": job.stale,
     }
+    if job.zone:
+        found["zone"] = job.zone
     if job.for_move:
         found["forMove"] = True
     for key, value in (("lagSeconds", job.lag_seconds), ("durationSeconds", job.duration_seconds)):

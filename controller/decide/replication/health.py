@@ -69,6 +69,7 @@ def _report(job: ReplicationJob, specs: Specs, seen: Observed) -> JobReport:
         next_sync=_next(state, clock, seen.at),
         duration_seconds=state.duration_s if state is not None else None,
         failures=state.fail_count if state is not None else 0,
+        zone=clock.zone,
         read_at=state.at if state is not None else None,
         stale=state is None or seen.at - state.at > STALE_SECONDS,
     )
