@@ -18,7 +18,12 @@ from controller.observe.selfcheck import check, pveum_lines
     metavar="NAME",
     help="What manifests call it: auth.credentialsRef.",
 )
-def command(user: str, token: str, credential: str) -> None:
+@click.option(
+    "--replication",
+    type=click.Choice(["8", "9"]),
+    help="With what ReplicationPolicies need, on this major version of PVE: VM.Replicate, before 9 Datastore.Allocate.",
+)
+def command(user: str, token: str, credential: str, replication: str | None) -> None:
     """Print the pveum lines for a new cluster, and where its token goes.
 
     Nothing is changed: read them, then run them as root on any node of the cluster.
@@ -26,7 +31,8 @@ def command(user: str, token: str, credential: str) -> None:
     if "@" not in user or "!" in user + token:
         raise click.UsageError(f"--user {user} has to be USER@REALM such as drover@pve, and --token a plain name")
     token_id = f"{user}!{token}"
-    lines = pveum_lines(token_id, check({}, version=()), ())
+    version = (int(replication),) if replication else ()
+    lines = pveum_lines(token_id, check({}, version=version), version)
     emit(
         [
             "# As root on any node of the cluster:",

@@ -19,6 +19,7 @@ class _Need:
     why: str
     hides: bool = False  # lists are filtered without it
     since: tuple[int, ...] = ()
+    before: tuple[int, ...] = ()  # the version that no longer asks for it
     required: bool = True
 
 
@@ -33,6 +34,7 @@ _NEEDS: Final = (
     _Need("SDN.Audit", "/sdn", "to see bridges and networks", required=False),
     _Need("VM.Config.CDROM", "/vms", "to eject local media, which hold guests back", required=False),
     _Need("VM.Replicate", "/vms", "to manage replication jobs", since=(9,), required=False),
+    _Need("Datastore.Allocate", "/storage", "to manage replication jobs", since=(1,), before=(9,), required=False),
 )
 _ROOTS: Final = frozenset(need.path for need in _NEEDS)
 
@@ -60,7 +62,7 @@ def check(permissions: Mapping[str, Mapping[str, bool]], *, version: tuple[int, 
     """
     found = []
     for need in _NEEDS:
-        if not need.required or version < need.since:
+        if not need.required or not _asked(need, version):
             continue
         if not permissions.get(need.path, {}).get(need.privilege):
             found.append(Missing(need.privilege, need.path, need.why, need.hides))
@@ -68,6 +70,11 @@ def check(permissions: Mapping[str, Mapping[str, bool]], *, version: tuple[int, 
             below = sorted(path for path in permissions if path.startswith(f"{need.path}/"))
             found += [Missing(need.privilege, p, need.why, True) for p in below if need.privilege not in permissions[p]]
     return tuple(found)
+
+
+def _asked(need: _Need, version: tuple[int, ...]) -> bool:
+    """Whether a cluster of this version knows and asks for the privilege; () = not known: what all versions know."""
+    return version >= need.since and (not need.before or version < need.before)
 
 
 def pveum_lines(token_id: str, missing: Iterable[Missing], version: tuple[int, ...]) -> tuple[str, ...]:
@@ -81,7 +88,7 @@ def pveum_lines(token_id: str, missing: Iterable[Missing], version: tuple[int, .
         return ()
     token = token_id or ANY_TOKEN
     user = token.partition("!")[0]
-    privileges = ",".join(dict.fromkeys(need.privilege for need in _NEEDS if version >= need.since))
+    privileges = ",".join(dict.fromkeys(need.privilege for need in _NEEDS if _asked(need, version)))
     wanted = dict.fromkeys("/" if path in _ROOTS else path for path in paths)
     lines = [f"pveum role add {ROLE} --privs '{privileges}' || pveum role modify {ROLE} --privs '{privileges}'"]
     for path in wanted:
