@@ -32,7 +32,7 @@ def command(user: str, token: str, credential: str, replication: str | None) -> 
         raise click.UsageError(f"--user {user} has to be USER@REALM such as drover@pve, and --token a plain name")
     token_id = f"{user}!{token}"
     version = (int(replication),) if replication else ()
-    lines = pveum_lines(token_id, check({}, version=version), version)
+    lines = pveum_lines(token_id, check({}, version=version), version, replication=replication is not None)
     emit(
         [
             "# As root on any node of the cluster:",

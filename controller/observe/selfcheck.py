@@ -77,18 +77,22 @@ def _asked(need: _Need, version: tuple[int, ...]) -> bool:
     return version >= need.since and (not need.before or version < need.before)
 
 
-def pveum_lines(token_id: str, missing: Iterable[Missing], version: tuple[int, ...]) -> tuple[str, ...]:
+def pveum_lines(
+    token_id: str, missing: Iterable[Missing], version: tuple[int, ...], *, replication: bool = False
+) -> tuple[str, ...]:
     """Shell lines, for root on any node, that grant what is missing by the role DroverController; none when nothing is.
 
     The user and its token both need the role: a token with separated privileges can do only what both may. token_id:
-    `user@realm!name`, "" when not known.
+    `user@realm!name`, "" when not known. replication: with what PVE 8 wants for jobs, which lets a token do much else.
     """
     paths = [item.path for item in missing]
     if not paths:
         return ()
     token = token_id or ANY_TOKEN
     user = token.partition("!")[0]
-    privileges = ",".join(dict.fromkeys(need.privilege for need in _NEEDS if _asked(need, version)))
+    privileges = ",".join(
+        dict.fromkeys(need.privilege for need in _NEEDS if _asked(need, version) and (replication or not need.before))
+    )
     wanted = dict.fromkeys("/" if path in _ROOTS else path for path in paths)
     lines = [f"pveum role add {ROLE} --privs '{privileges}' || pveum role modify {ROLE} --privs '{privileges}'"]
     for path in wanted:
