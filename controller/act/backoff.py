@@ -24,6 +24,7 @@ _OFTEN = 4  # looks at such a target before they become fewer
 PASSING = frozenset(
     {
         Why.BUSY,
+        Why.FIRST_SYNC,
         Why.GUEST_GONE,
         Why.GUEST_LOCKED,
         Why.GUEST_MOVED,
@@ -33,6 +34,7 @@ PASSING = frozenset(
         Why.HA_UNSETTLED,
         Why.IDENTITY_CHANGED,
         Why.IS_TEMPLATE,
+        Why.LAST_SYNC,
         Why.NODE_OFFLINE,
         Why.NODE_UNREACHABLE,
         Why.NOT_OBSERVED_YET,

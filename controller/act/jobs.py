@@ -65,7 +65,7 @@ async def carry_out(
 ) -> Acted:
     """Do what can be done of `actions` now, in this order; the next plan asks for the rest again.
 
-    `still_wanted` returns, before each of them, why nothing more is to be done. Raises Retry(STORE_FAILED) and faults of Drover.
+    `still_wanted` returns, before each of them, why nothing more is to be done. Raises Retry(STORE_FAILED).
     """
     worker = _Worker(specs, seen, store, client, clock)
     worker.tidy()
@@ -81,7 +81,7 @@ async def carry_out(
             event = await worker.do(action)
         except (Retry, Busy) as error:
             if error.why in (Why.NO_QUORUM, Why.UNREACHABLE, Why.STORE_FAILED):
-                raise
+                break  # the same would happen to all others
             continue  # a lock, or a node that does not answer: the next tick finds out
         changed = True
         events += [event] if event is not None else []

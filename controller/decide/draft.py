@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from controller.decide.placement import Budget, Intent, assign, assign_as_is
 from controller.decide.scene import Scene
 from controller.decide.stage import Stage
+from controller.decide.staging import Staging
 from controller.model.ids import NodeName, Vmid
 from controller.model.plan import Blocked, Move, Waiting
 
@@ -25,6 +26,13 @@ class Board:
     staying: set[Vmid] = field(default_factory=set)  # left on a node in maintenance on purpose
     forget: set[Vmid] = field(default_factory=set)  # origins that mean nothing any more
     _spoken: set[Vmid] = field(default_factory=set)
+
+    def put(self, word: Waiting | Blocked) -> None:
+        """What became of a guest that was assigned."""
+        if isinstance(word, Waiting):
+            self.waiting[word.vmid] = word
+        else:
+            self.blocked[word.vmid] = word
 
     def knows(self, vmid: Vmid) -> bool:
         """Whether there is a word about the guest."""
@@ -43,10 +51,7 @@ class Board:
     def say(self, word: Waiting | Blocked) -> None:
         """It waits or is blocked."""
         self._once(word.vmid)
-        if isinstance(word, Waiting):
-            self.waiting[word.vmid] = word
-        else:
-            self.blocked[word.vmid] = word
+        self.put(word)
 
     def assign(self, intent: Intent, target: NodeName) -> None:
         """It has a target; when it may start is decided later."""
@@ -67,6 +72,10 @@ class Draft:
     later: Stage  # who counts where when everything that is planned so far is done
     board: Board = field(default_factory=Board)
     budget: Budget = field(default_factory=Budget)
+    staging: Staging = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.staging = Staging(self.scene)
 
     def place(self, intents: Iterable[Intent]) -> tuple[dict[Vmid, NodeName], list[Intent]]:
         """Targets for all of them together, and those that found none (`placement.assign`)."""

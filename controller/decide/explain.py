@@ -6,6 +6,7 @@ Called by all planners and, for the line to type, by `cli`.
 from collections.abc import Iterable, Mapping, Sequence
 
 from controller.decide.capacity import MIB
+from controller.decide.replicable import Load
 from controller.decide.scene import Scene
 from controller.decide.stage import Stage
 from controller.model.desired import Spread, Together
@@ -13,8 +14,12 @@ from controller.model.ids import GuestKind, NodeName, ObjectRef, Vmid
 from controller.model.memory import Refusal
 from controller.model.observed import Guest
 from controller.model.plan import Move
+from controller.model.replication import is_for_move
 
 GIB = 1 << 30
+BROKEN = 3
+"""Failures in a row after which a replication job counts as broken. PVE tries again 5, 10 and 15 minutes after the first ones,
+and not at all while the target is offline (pve-guest-common: PVE/ReplicationState.pm), so these are no reboots."""
 
 
 def size(count: int) -> str:
@@ -129,14 +134,28 @@ def no_seat(scene: Scene, stage: Stage, guest: Guest, node: NodeName) -> str | N
 
 
 def replica_nodes(scene: Scene, guest: Guest) -> frozenset[NodeName] | None:
-    """Where PVE lets a replicated guest be moved live; None: anywhere.
+    """Where PVE lets a replicated guest be moved live; None: anywhere, also because its disks can be replicated there first.
 
     qemu-server: PVE/API2/Qemu.pm refuses a running VM that has replication jobs, but none to the target. HA always forces.
     """
+    if isinstance(scene.replicable(guest.vmid), Load):
+        return None
     if not guest.power.holds_memory or guest.kind is not GuestKind.QEMU or guest.ha_managed:
         return None
     targets = scene.replicas.get(guest.vmid)
     return targets or None
+
+
+def copies(scene: Scene, guest: Guest) -> tuple[tuple[NodeName, ...], tuple[NodeName, ...]]:
+    """Nodes to which its disks are copied for a move, and nodes that have a replica of it anyway; none whose job is broken."""
+    copying: list[NodeName] = []
+    replicas: list[NodeName] = []
+    for job in scene.jobs.get(guest.vmid, ()):
+        state = scene.seen.states.get(job.id)
+        broken = state is not None and state.fail_count >= BROKEN and state.target == job.target
+        if not job.removing and not broken:
+            (copying if is_for_move(job.comment) else replicas).append(job.target)
+    return tuple(copying), tuple(replicas)
 
 
 def no_target(scene: Scene, stage: Stage, guest: Guest, among: Iterable[NodeName] | None = None) -> str:

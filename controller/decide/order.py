@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from controller.decide.draft import Draft
-from controller.decide.explain import no_room, no_seat, size
+from controller.decide.explain import copies, no_room, no_seat, size
 from controller.decide.gate import blocked
 from controller.decide.placement import Intent
 from controller.decide.scene import Scene
@@ -36,7 +36,9 @@ def schedule(draft: Draft) -> None:
         now.arrive(vmid, target)
         startable.append((intent, target))
         move = _move(scene, intent, target)
-        if full := slots.take(source, target):
+        if word := draft.staging.step(move, intent.guest):
+            board.put(word)
+        elif full := slots.take(source, target):
             text = f"{intent.guest} waits for a slot: {full}"
             board.waiting[vmid] = Waiting(vmid, Why.SLOT_TAKEN, text, intent.cause, move)
         else:
@@ -60,7 +62,7 @@ def _move(scene: Scene, intent: Intent, target: NodeName) -> Move:
     guest = intent.guest
     origin = scene.memory.origins.get(guest.vmid)
     home = origin is not None and origin.node == target
-    choice = "is its home" if home and intent.lane is not Lane.RETURN else _choice(intent, target)
+    choice = "is its home" if home and intent.lane is not Lane.RETURN else _choice(scene, intent, target)
     return Move(
         identity=guest.identity,
         name=guest.name,
@@ -76,11 +78,17 @@ def _move(scene: Scene, intent: Intent, target: NodeName) -> Move:
     )
 
 
-def _choice(intent: Intent, target: NodeName) -> str:
+def _choice(scene: Scene, intent: Intent, target: NodeName) -> str:
     if intent.lane is Lane.RETURN:
         return ""
     if len(intent.nodes) == 1:
         return "is the only node it may go to"
+    fence = scene.wanted.fences.get(intent.guest.vmid)
+    copying, replicas = copies(scene, intent.guest)
+    if target in copying:
+        return "is where its disks are copied to"
+    if target in replicas and (fence is None or target not in fence.order):
+        return "has a replica of it"
     if intent.rank(target) < intent.preferred:
         return "comes first in the policy's order" if intent.rank(target) == 0 else "is the next in the policy's order"
     return f"has room for its {size(intent.size)}" if intent.size else "takes it"

@@ -34,7 +34,9 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
     for planner in (evacuation, repair, homecoming):
         planner.plan(draft)
     schedule(draft)
-    jobs, replicas = replication.plan(scene, draft.later)
+    wanted, replicas = replication.plan(scene, draft.later)
+    staging = draft.staging
+    staging.left_over({**board.waiting, **board.blocked}, claimed=(action.job_id for action in wanted))
     spoken = board.waiting.keys() | board.blocked.keys() | board.flying | {move.vmid for move in board.moves}
     plan = Plan(
         cluster=seen.cluster,
@@ -47,9 +49,9 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
         drains=drains(scene, board),
         violations=violations(scene),
         matched=scene.wanted.matched,
-        jobs=jobs,
+        jobs=(*staging.apart_from(wanted), *wanted),
         replicas=replicas,
         forget_origins=tuple(sorted(board.forget)),
         generations={resource.ref: resource.metadata.generation for resource in specs},
     )
-    return replace(plan, unsafe=verify(plan, specs, seen, memory) + replication.verify(jobs, specs, seen))
+    return replace(plan, unsafe=verify(plan, specs, seen, memory) + replication.verify(wanted, specs, seen))

@@ -7,7 +7,7 @@ a bounded search: on small, tight clusters the order decides whether a drain end
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from controller.decide.explain import refusals, replica_nodes
+from controller.decide.explain import copies, refusals, replica_nodes
 from controller.decide.scene import Scene
 from controller.decide.stage import Stage
 from controller.model.ids import NodeName, ObjectRef, Vmid
@@ -54,7 +54,10 @@ class Budget:
 
 
 def open_nodes(scene: Scene, guest: Guest, *, musts: bool = True) -> tuple[tuple[NodeName, ...], int]:
-    """Nodes that may take the guest, the preferred ones first, and how many are preferred: its home, then its policy's order."""
+    """Nodes that may take the guest, the preferred ones first, and how many are preferred.
+
+    First where its disks are being copied to, then its home, its policy's order, and nodes that have a replica of it.
+    """
     fence = scene.wanted.fences.get(guest.vmid)
     allowed = fence.nodes if fence is not None and musts else scene.seen.nodes.keys()
     targets = replica_nodes(scene, guest)
@@ -63,10 +66,10 @@ def open_nodes(scene: Scene, guest: Guest, *, musts: bool = True) -> tuple[tuple
         for node in allowed
         if node != guest.node and node not in scene.shut and (targets is None or node in targets)
     } - refusals(scene, guest).keys()
-    wishes = list(fence.order if fence else ())
     origin = scene.memory.origins.get(guest.vmid)
-    if origin is not None and origin.identity.same_as(guest.identity):
-        wishes.insert(0, origin.node)
+    home = [origin.node] if origin is not None and origin.identity.same_as(guest.identity) else []
+    copying, replicas = copies(scene, guest)
+    wishes = [*copying, *home, *(fence.order if fence else ()), *replicas]
     preferred = [node for node in dict.fromkeys(wishes) if node in free]
     return (*preferred, *sorted(free.difference(preferred))), len(preferred)
 

@@ -11,11 +11,12 @@ from types import MappingProxyType
 from controller.decide import capacity
 from controller.decide.desired import desired
 from controller.decide.maintenances import closed, maintenances
+from controller.decide.replicable import Load, Obstacle
 from controller.decide.volumes import Cargo, Volumes
 from controller.model.desired import Desired, Maintenance
 from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.memory import Memory
-from controller.model.observed import Guest, HaNodeState, Node, NodeState, Observed
+from controller.model.observed import Guest, HaNodeState, Node, NodeState, Observed, ReplicationJob
 from controller.model.plan import DrainMode
 from controller.specs import PveCluster, Specs
 
@@ -40,7 +41,8 @@ class Scene:
     threads: Mapping[NodeName, int | None]  # vCPUs that the running guests of each node may have together
     volumes: Volumes
     residents: Mapping[NodeName, tuple[Guest, ...]]  # by VMID
-    replicas: Mapping[Vmid, frozenset[NodeName]]  # targets of a guest's replication jobs
+    jobs: Mapping[Vmid, tuple[ReplicationJob, ...]]  # replication jobs by guest, those that are being removed too
+    replicas: Mapping[Vmid, frozenset[NodeName]]  # targets of a guest's replication jobs that stay
 
     def flying(self, vmid: Vmid) -> bool:
         """Whether anybody moves the guest."""
@@ -50,12 +52,17 @@ class Scene:
         """What the guest takes along besides its memory."""
         return self.volumes.cargo(vmid, self.wanted.carriage(vmid).policy)
 
+    def replicable(self, vmid: Vmid) -> Load | Obstacle | None:
+        """What is replicated before the guest moves, or why nothing can be; None: nothing has to be, or nobody knows yet."""
+        return self.volumes.replicable(vmid, self.wanted.carriage(vmid).policy)
+
 
 def scene(specs: Specs, seen: Observed, memory: Memory) -> Scene:
     """Gather it all; the only place that walks over all guests more than once."""
     cluster = specs.clusters[seen.cluster]
     wanted = desired(specs, seen)
-    replicas = _replicas(seen)
+    jobs = _jobs(seen)
+    replicas = _replicas(jobs)
     return Scene(
         specs=specs,
         cluster=cluster,
@@ -70,6 +77,7 @@ def scene(specs: Specs, seen: Observed, memory: Memory) -> Scene:
         threads=capacity.thread_limits(specs, seen),
         volumes=Volumes(specs, seen, replicas),
         residents=_residents(seen),
+        jobs=jobs,
         replicas=replicas,
     )
 
@@ -134,8 +142,13 @@ def _residents(seen: Observed) -> Mapping[NodeName, tuple[Guest, ...]]:
     return MappingProxyType({node: tuple(guests) for node, guests in found.items()})
 
 
-def _replicas(seen: Observed) -> Mapping[Vmid, frozenset[NodeName]]:
-    found: dict[Vmid, set[NodeName]] = defaultdict(set)
-    for job in seen.jobs:
-        found[job.vmid].add(job.target)
-    return MappingProxyType({vmid: frozenset(targets) for vmid, targets in found.items()})
+def _jobs(seen: Observed) -> Mapping[Vmid, tuple[ReplicationJob, ...]]:
+    found: dict[Vmid, list[ReplicationJob]] = defaultdict(list)
+    for job in sorted(seen.jobs, key=lambda job: job.id):
+        found[job.vmid].append(job)
+    return MappingProxyType({vmid: tuple(jobs) for vmid, jobs in found.items()})
+
+
+def _replicas(jobs: Mapping[Vmid, tuple[ReplicationJob, ...]]) -> Mapping[Vmid, frozenset[NodeName]]:
+    found = {vmid: frozenset(job.target for job in of if not job.removing) for vmid, of in jobs.items()}
+    return MappingProxyType({vmid: targets for vmid, targets in found.items() if targets})

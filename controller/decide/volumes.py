@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeAlias
 
+from controller.decide.replicable import Load, Obstacle, first_load
 from controller.model.ids import NodeName, Vmid
 from controller.model.observed import Observed
 from controller.specs import Specs
+from controller.specs.migrationpolicy import MigrationPolicySpec
 
 Shelf: TypeAlias = tuple[NodeName, str]
 """A storage of one node."""
@@ -33,6 +35,8 @@ class Cargo:
         return {} if node in self.replicas else {(node, name): share for name, share in self.shares.items()}
 
 
+DEFAULTS = MigrationPolicySpec.model_validate({"guestSelector": {}})
+"""How a guest moves that no MigrationPolicy selects."""
 NOTHING = Cargo(MappingProxyType({}), frozenset())
 
 
@@ -41,6 +45,7 @@ class Volumes:
 
     def __init__(self, specs: Specs, seen: Observed, replicas: Mapping[Vmid, frozenset[NodeName]]) -> None:
         self._specs, self._seen, self._replicas = specs, seen, replicas
+        self._rows = {(row.node, row.name): row for row in seen.storages}
         self._local = {(row.node, row.name) for row in seen.storages if not row.shared}
         self._known: dict[tuple[Vmid, str], Cargo] = {}
 
@@ -48,6 +53,15 @@ class Volumes:
         """Bytes left on every storage that only its node has; 0 while it is not available."""
         rows = (row for row in self._seen.storages if not row.shared)
         return {(row.node, row.name): row.free_bytes if row.available else 0 for row in rows}
+
+    def replicable(self, vmid: Vmid, policy: str) -> Load | Obstacle | None:
+        """What of the guest a MigrationPolicy wants to have on the target before it moves; None: nothing, or not known yet."""
+        written, config = self._specs.migrations.get(policy), self._seen.configs.get(vmid)
+        spec = written.spec if written is not None else DEFAULTS
+        guest = self._seen.guests.get(vmid)
+        if config is None or guest is None or guest.template:
+            return None
+        return first_load(spec, config, guest.node, self._rows)
 
     def cargo(self, vmid: Vmid, policy: str) -> Cargo:
         """What the guest takes along under a MigrationPolicy (it may map storages); nothing while its config is not known."""

@@ -6,7 +6,7 @@ Called by `loop.daemon`, by nobody else. Nothing waits in here for a migration: 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from controller.act import backoff, breaker, execute, guardrails, inflight, media
+from controller.act import backoff, breaker, execute, guardrails, inflight, jobs, media
 from controller.act.abort import Guard
 from controller.act.breaker import Breaker
 from controller.clock import Clock
@@ -60,6 +60,8 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
             parts.store, parts.client, seen, specs=specs, clock=parts.clock, progress=last.progress
         )
         if ended:  # nobody plans on a look that is older than the news
+            if seen.jobs:  # PVE turns them round with their guests
+                parts.observer.jobs_changed()
             seen = await parts.observer.look()
         seen = inflight.without_ended(seen, parts.store)
         fuses = breaker.state(
@@ -85,7 +87,8 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
         return view
     if view.armed.ok:
         view = await _with_media_restored(parts, specs, view, seen)
-    return await _act(parts, specs, await _planned(parts, specs, replace(view, plan=last.plan), fuses), fuses)
+    view = await _act(parts, specs, await _planned(parts, specs, replace(view, plan=last.plan), fuses), fuses)
+    return await _with_jobs(parts, specs, view)
 
 
 async def _with_media_restored(parts: Parts, specs: Specs, view: ClusterView, seen: Observed) -> ClusterView:
@@ -94,6 +97,28 @@ async def _with_media_restored(parts: Parts, specs: Specs, view: ClusterView, se
     except DroverError as error:
         return replace(view, armed=Finding(False, error.why, error.message))
     return replace(view, events=events, memory=parts.store.memory())
+
+
+async def _with_jobs(parts: Parts, specs: Specs, view: ClusterView) -> ClusterView:
+    """Do what the newest plan asks of replication jobs, after its moves: those are waited for by people."""
+    if view.plan is None or view.plan.unsafe or not view.armed.ok or view.seen is None:
+        return view
+    try:
+        acted = await jobs.carry_out(
+            view.plan.jobs,
+            specs=specs,
+            seen=view.seen,
+            store=parts.store,
+            client=parts.client,
+            clock=parts.clock,
+            still_wanted=parts.superseded,
+        )
+    except DroverError as error:
+        parts.observer.jobs_changed()
+        return replace(view, armed=Finding(False, error.why, error.message))
+    if acted.changed:
+        parts.observer.jobs_changed()
+    return replace(view, events=(*view.events, *acted.events), memory=parts.store.memory())
 
 
 def _armed(parts: Parts, cluster: PveCluster, seen: Observed, fuses: Breaker) -> Finding:

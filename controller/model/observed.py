@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from controller.model.facts import Facts
 from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName, Upid, Vmid
+from controller.model.outcome import Progress
 from controller.model.replication import NodeClock, ReplicationState
 
 
@@ -229,6 +230,9 @@ class Observed:
     tasks: tuple[Task, ...] = ()
     jobs: tuple[ReplicationJob, ...] = ()
     states: Mapping[str, ReplicationState] = field(default_factory=lambda: MappingProxyType({}))  # by job id
+    syncs: Mapping[str, Progress] = field(
+        default_factory=lambda: MappingProxyType({})
+    )  # runs of jobs made for a move, by id
     clocks: Mapping[NodeName, NodeClock] = field(default_factory=lambda: MappingProxyType({}))  # of nodes with jobs
     configs: Mapping[Vmid, GuestConfig] = field(default_factory=lambda: MappingProxyType({}))
     skipped_rows: int = 0  # rows of PVE's lists that made no sense and were left out

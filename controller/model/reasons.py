@@ -105,6 +105,18 @@ class Why(StrEnum):
         "`/nodes/{node}/replication` on the guest's node shows a job of it with a process.",
         "Nothing: it starts when the job is done.",
     )
+    FIRST_SYNC = (
+        "FirstSync",
+        "Its local disks are copied to the target by a replication job before it moves.",
+        "It has disks on local ZFS, its MigrationPolicy says `localDisks: ReplicateFirst`, and no job has copied them there yet.",
+        "Nothing: it moves when its disks are there. `drover describe` shows how far the copy is.",
+    )
+    LAST_SYNC = (
+        "LastSync",
+        "Its disks are on the target; what has changed since is sent once more, so that little is left for the move itself.",
+        "The last run of the job to the target took long, or is older than the policy calls fresh.",
+        "Nothing: it moves when the rest is small.",
+    )
     DRAIN_FIRST = (
         "DrainFirst",
         "A node is being drained; that comes first.",
@@ -196,12 +208,6 @@ class Why(StrEnum):
         "Its replication to the target fails, so more than the last changes would have to move.",
         "`fail_count` of the job in `/nodes/{node}/replication` on the guest's node; three in a row count as broken.",
         "See the job's log on the guest's node.",
-    )
-    NOT_REPLICABLE = (
-        "NotReplicable",
-        "One of its volumes can't be replicated: only volumes on ZFS pools can.",
-        "The types of the storages of its volumes, also of unused ones; PVE refuses a job for it.",
-        "Move the volume to ZFS, say `replicate=0` for it, or set `localDisksFallback: Copy` in its MigrationPolicy.",
     )
     STORAGE_MISSING = (
         "StorageMissing",
@@ -483,6 +489,18 @@ class Why(StrEnum):
     )
 
     # What is done with replication jobs
+    REPLICATE_FIRST = (
+        "ReplicateFirst",
+        "A move needs the disks of the guest on its target, so a replication job is made for it.",
+        "The guest has to move, has disks on local ZFS, and no job leads to its target.",
+        "",
+    )
+    MOVE_OVER = (
+        "MoveOver",
+        "A replication job was made for one move, which is over or no longer wanted, so it goes with its copy.",
+        "The job's comment says that Drover made it for a move, and the plan has no such move any more.",
+        "",
+    )
     JOB_EXISTS = (
         "JobExists",
         "There is a replication job of this number, or one of this guest to this target, already.",

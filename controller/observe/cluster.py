@@ -325,6 +325,7 @@ class Observer:
             tasks=tasks,
             jobs=self._jobs,
             states=self._replication.states,
+            syncs=self._replication.syncs,
             clocks=self._replication.clocks,
             configs=MappingProxyType(configs),
             skipped_rows=rows.skipped,

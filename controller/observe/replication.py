@@ -6,6 +6,7 @@ something is expected there, and never more than a few nodes at one look. What i
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Final, TypeVar
 
@@ -13,9 +14,11 @@ from controller.clock import Clock
 from controller.model.errors import DroverError
 from controller.model.ids import NodeName, Vmid
 from controller.model.observed import Guest, ReplicationJob
+from controller.model.outcome import Progress
 from controller.model.reasons import Why
-from controller.model.replication import NodeClock, ReplicationState
-from controller.pve.client import PveClient
+from controller.model.replication import NodeClock, ReplicationState, is_for_move
+from controller.pve import tasklog
+from controller.pve.client import LOG_PAGE, PveClient
 from controller.pve.errors import failed_run
 
 PERIOD_SECONDS: Final = 60.0
@@ -24,6 +27,8 @@ EXPECTING_SECONDS: Final = 15.0
 CLOCK_SECONDS: Final = 600.0
 NODES_AT_ONCE: Final = 4
 LOGS_AT_ONCE: Final = 2
+LOG_PAGES: Final = 3
+"""Read at once of the log of a run; more is read at the next look."""
 _DUE_WITHIN: Final = 30.0
 
 Noun = TypeVar("Noun")
@@ -41,12 +46,20 @@ class ReplicationWatch:
         self._clocks: dict[NodeName, tuple[float, NodeClock]] = {}
         self._states: dict[str, ReplicationState] = {}
         self._causes: dict[tuple[str, int], Why | None] = {}  # by job and start of the run: why it failed, from its log
+        self._syncs: dict[str, tuple[int, Progress]] = {}  # by job: the start of the run, and how far it is
+        self._for_moves: frozenset[str] = frozenset()
         self._hurried = False
 
     @property
     def states(self) -> Mapping[str, ReplicationState]:
         """How jobs stand, as last told."""
         return MappingProxyType(dict(self._states))
+
+    @property
+    def syncs(self) -> Mapping[str, Progress]:
+        """How far the runs are that moves wait for, as last told."""
+        running = {name for name, state in self._states.items() if state.running}
+        return MappingProxyType({name: told for name, (_, told) in self._syncs.items() if name in running})
 
     @property
     def clocks(self) -> Mapping[NodeName, NodeClock]:
@@ -59,7 +72,10 @@ class ReplicationWatch:
 
     def see(self, jobs: Iterable[ReplicationJob]) -> None:
         """These are the jobs now: what is known of others is forgotten."""
-        ids = {job.id for job in jobs}
+        known = tuple(jobs)
+        ids = {job.id for job in known}
+        self._for_moves = frozenset(job.id for job in known if is_for_move(job.comment))
+        self._syncs = {name: told for name, told in self._syncs.items() if name in ids}
         self._states = {name: state for name, state in self._states.items() if name in ids}
         self._causes = {key: why for key, why in self._causes.items() if key[0] in ids}
 
@@ -104,6 +120,9 @@ class ReplicationWatch:
         if node not in self._clocks or now - self._clocks[node][0] >= CLOCK_SECONDS:
             await ask(node, lambda: self._read_clock(node, now))
         await ask(node, lambda: self._read_states(node))
+        for name in sorted(self._for_moves):
+            if (state := self._states.get(name)) is not None and state.node == node and state.running:
+                await ask(node, partial(self._read_progress, state))
         for state in self._unexplained(node):
             await ask(node, lambda state=state: self._read_log(state))  # type: ignore[misc]  # mypy can't see the default
 
@@ -133,6 +152,17 @@ class ReplicationWatch:
             and (state.job_id, state.last_try) not in self._causes
         ]
         return sorted(found, key=lambda state: state.job_id)[:LOGS_AT_ONCE]
+
+    async def _read_progress(self, state: ReplicationState) -> None:
+        """How far the run is that a move waits for: its log grows by a line each second."""
+        begun, before = self._syncs.get(state.job_id, (0, Progress()))
+        before = before if begun == state.last_try else Progress()
+        for _ in range(LOG_PAGES):
+            lines, _ = await self._client.job_log(state.node, state.job_id, before.lines)
+            before = tasklog.follow_run(before, lines)
+            if len(lines) < LOG_PAGE:
+                break
+        self._syncs[state.job_id] = state.last_try, before
 
     async def _read_log(self, state: ReplicationState) -> None:
         try:

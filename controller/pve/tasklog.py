@@ -33,6 +33,11 @@ def follow(progress: Progress, lines: Sequence[str]) -> Progress:
     return reader.progress(progress.lines + len(lines))
 
 
+def follow_run(progress: Progress, lines: Sequence[str]) -> Progress:
+    """As `follow`, for the log of a run of a replication job, whose lines name the job behind the time."""
+    return follow(progress, [_OF_JOB.sub("", line) for line in lines])
+
+
 def real_lines(rows: Json) -> tuple[str, ...]:
     """The lines of an answer to `/tasks/{upid}/log`.
 
@@ -223,6 +228,7 @@ class _Reader:
 
 
 _TIME: Final = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
+_OF_JOB: Final = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \d+-\d+: ")
 _FROM_NODE: Final = re.compile(r"^\[([A-Za-z0-9-]+)\] (.+)$")
 _Shape = tuple[re.Pattern[str], Callable[[_Reader, Match], None]]
 

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from controller.simulator import calendar
 from controller.simulator.engine import Interrupted, Process, Wait
 from controller.simulator.guests import Drive, Guest
+from controller.simulator.network import Flow
 from controller.simulator.storage import Storage, Volume, storage_of
 
 if TYPE_CHECKING:
@@ -43,6 +44,17 @@ class State:
     pid: int = 0
     last_pass: float = 0.0
     log: list[str] = field(default_factory=list)
+    sending: "Sending | None" = None
+
+
+@dataclass(slots=True)
+class Sending:
+    """A stream under way, of which `zfs send` tells every second; the lines are written when somebody reads them."""
+
+    flow: Flow
+    dataset: str
+    told_at: float
+    told_bytes: float = 0.0
 
 
 @dataclass(slots=True)
@@ -139,6 +151,27 @@ class Replication:
             found.append(drive)
         return found
 
+    def log(self, node: str, ident: str) -> list[str]:
+        """Return the log of the last run of a job on a node, with how far a stream is by now."""
+        state = self.state(node, ident)
+        if state.sending is not None and state.pid:
+            self._tell(node, ident, state, state.sending)
+        return state.log
+
+    def _tell(self, node: str, ident: str, state: State, sending: Sending) -> None:
+        """One line per second since the last reading; in between the stream is taken to have flowed evenly."""
+        self._world.network.settle()
+        seconds = int(self._world.now - sending.told_at)
+        gained = sending.flow.sent - sending.told_bytes
+        for second in range(1, seconds + 1):
+            moment = sending.told_at + second
+            sent = sending.told_bytes + gained * second / seconds
+            clock = self._stamp(node, moment)
+            line = f"{clock.partition(' ')[2]}   {_zfs_size(sent):>6}   {sending.dataset}"
+            state.log.append(f"{clock} {ident}: {line}")
+        if seconds:
+            sending.told_at, sending.told_bytes = sending.told_at + seconds, sending.flow.sent
+
     def job_to(self, guest: Guest, target: str) -> dict[str, Any] | None:
         """Return the guest's job towards a node."""
         return next((job for job in self.jobs.values() if job["guest"] == guest.vmid and job["target"] == target), None)
@@ -225,9 +258,11 @@ class Replication:
         if job["id"] in self.jobs:
             world.log("replication", job=job["id"], source=node, target=job["target"], error=error or None)
 
-    def _stamp(self, node: str) -> str:
+    def _stamp(self, node: str, moment: float | None = None) -> str:
         zone = ZoneInfo(self._world.nodes[node].file.timezone)
-        return datetime.fromtimestamp(self._world.now, tz=zone).strftime("%Y-%m-%d %H:%M:%S")
+        return datetime.fromtimestamp(self._world.now if moment is None else moment, tz=zone).strftime(
+            "%Y-%m-%d %H:%M:%S"
+        )
 
     # -- one run
 
@@ -320,7 +355,10 @@ class Replication:
         if not base and storage.used(target) + size > storage.size:
             raise ReplicationFailed(f"command '{export}' failed: exit code 1")
         flow = world.network.start(guest.node, target, float(size), ceiling, run.owner)
-        if (yield flow.done) is False:
+        run.state.sending = Sending(flow, dataset, world.now)
+        arrived = yield flow.done
+        run.state.sending = None
+        if arrived is False:
             raise ReplicationFailed(f"command '{export}' failed: exit code 255")
         log(f"successfully imported '{volid}'")
         storage.place(target)[volid] = replace(volume)
@@ -376,7 +414,7 @@ class Replication:
             state, guest = self.state(node, job["id"]), self._world.guests.get(job["guest"])
             if state.pid:
                 self._world.network.release(state)
-                state.pid = 0
+                state.pid, state.sending = 0, None
                 if guest is not None:
                     guest.replicating = False
 
@@ -423,9 +461,9 @@ def _moment(snapshot: str) -> int:
     return int(snapshot.rstrip("_").rpartition("_")[2])
 
 
-def _zfs_size(size: int) -> str:
+def _zfs_size(size: float) -> str:
     for unit in ("B", "K", "M", "G"):
         if size < 1024 or unit == "G":
             return f"{size:.0f}{unit}" if unit in ("B", "K") else f"{size:.2f}{unit}"
-        size //= 1024
+        size /= 1024
     raise AssertionError("unreachable")

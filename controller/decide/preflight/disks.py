@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from controller.decide.explain import size
-from controller.decide.preflight.finding import Finding, Look, check, fail, unchecked, warn
+from controller.decide.preflight.finding import Finding, Look, check, fail, unchecked, wait, warn
+from controller.decide.replicable import Load, Obstacle, first_load
 from controller.model.facts import Topic
 from controller.model.ids import GuestKind
 from controller.model.observed import LocalDisk, NodeState, Storage
@@ -60,7 +61,7 @@ def mapped_storages(look: Look) -> Mapping[str, str]:
     return {here: there for here, there in pairs.items() if there != here}
 
 
-@check(Why.LOCAL_DISK)
+@check(Why.LOCAL_DISK, Why.FIRST_SYNC)
 def local_disks_may_move(look: Look) -> tuple[Finding, ...]:
     """More than memory would have to move, unless only the difference to a replica is missing."""
     return tuple(_local_disk_troubles(look))
@@ -72,8 +73,11 @@ def _local_disk_troubles(look: Look) -> Iterator[Finding]:
             continue
         if look.policy.local_disks is LocalDisks.FORBID:
             yield from _local(look, disk, f"MigrationPolicy/{look.move.options.policy} says `localDisks: Forbid`")
+        elif not _replicated(look, disk) and replicable(look):
+            text = f"{look.named} has disk {disk.volume} on local ZFS: Drover replicates it to {look.move.target} before it moves"
+            yield from wait(Why.FIRST_SYNC, text)
         elif not _replicated(look, disk) and not _copying(look):
-            reason = f"it is not replicated to {look.move.target}, and no MigrationPolicy says `localDisks: Copy`"
+            reason = f"{_why_not_replicated(look)}, and no MigrationPolicy says `localDisks: Copy`"
             yield from _local(look, disk, reason)
 
 
@@ -92,11 +96,33 @@ def _replicated(look: Look, disk: LocalDisk) -> bool:
     return any(each.volume == disk.volume and each.replicate for each in look.fresh.config.disks)
 
 
+def replicable(look: Look) -> bool:
+    """Whether the policy wants the disks on the target before the move, and PVE can replicate them."""
+    return isinstance(_first_load(look), Load)
+
+
+def _first_load(look: Look) -> Load | Obstacle | None:
+    guest, config = look.guest, look.fresh.config
+    if guest is None or config is None or guest.template:
+        return None
+    rows = {(row.node, row.name): row for row in look.seen.storages}
+    return first_load(look.policy, config, look.move.source, rows)
+
+
+def _why_not_replicated(look: Look) -> str:
+    found = _first_load(look)
+    if isinstance(found, Obstacle):
+        return f"it can't be replicated to {look.move.target} ({found.message})"
+    return f"it is not replicated to {look.move.target}"
+
+
 def _copying(look: Look) -> bool:
+    """With a fallback only what can't be replicated is copied; of the rest the disks that no job takes along."""
     policy = look.policy
-    return LocalDisks.COPY is policy.local_disks or (
-        policy.local_disks is LocalDisks.REPLICATE_FIRST and policy.local_disks_fallback is LocalDisksFallback.COPY
-    )
+    if policy.local_disks is not LocalDisks.REPLICATE_FIRST:
+        return policy.local_disks is LocalDisks.COPY
+    first = replicable(look) and look.move.target not in look.replication_targets
+    return policy.local_disks_fallback is LocalDisksFallback.COPY and not first
 
 
 @check(Why.LINKED_CLONE, Why.STORAGE_TYPE, Why.LOCAL_SNAPSHOT, Why.FOREIGN_VOLUME, Why.LOCAL_RESOURCE)

@@ -1,16 +1,14 @@
 """Checks of a guest's replication jobs. Listed in `preflight.CHECKS`."""
 
+from controller.decide.explain import BROKEN
+from controller.decide.preflight.disks import replicable
 from controller.decide.preflight.finding import Finding, Look, check, fail, unchecked, wait, warn
 from controller.model.facts import Topic
 from controller.model.ids import GuestKind
 from controller.model.reasons import Why
 
-PATIENCE = 3
-"""Failures in a row after which a job counts as broken. PVE tries again 5, 10 and 15 minutes after the first ones, and not
-at all while the target is offline (pve-guest-common: PVE/ReplicationState.pm), so these are no reboots."""
 
-
-@check(Why.NOT_A_REPLICATION_TARGET)
+@check(Why.NOT_A_REPLICATION_TARGET, Why.FIRST_SYNC)
 def replication_leads_to_the_target(look: Look) -> tuple[Finding, ...]:
     """PVE refuses to move a running, replicated VM elsewhere (qemu-server: PVE/API2/Qemu.pm); HA forces it and breaks the jobs."""
     jobs = [job for job in look.fresh.jobs if job.vmid == look.move.vmid]
@@ -22,6 +20,9 @@ def replication_leads_to_the_target(look: Look) -> tuple[Finding, ...]:
     if look.move.target in look.replication_targets:
         return ()
     targets = ", ".join(sorted(look.replication_targets)) or "no node"
+    if replicable(look):
+        text = f"{look.named} is replicated to {targets}: Drover replicates it to {look.move.target} as well before it moves"
+        return wait(Why.FIRST_SYNC, text)
     text = f"{look.named} is replicated to {targets}, not to {look.move.target}"
     if look.guest is not None and look.guest.ha_managed:
         return warn(
@@ -50,5 +51,5 @@ def replication_is_well(look: Look) -> tuple[Finding, ...]:
         if job.target != look.move.target or not job.failures:
             continue
         text = f"replication job {job.id} to {job.target} has failed {job.failures} times: {job.error or 'no reason given'}"
-        return fail(Why.REPLICATION_FAILING, text) if job.failures >= PATIENCE else warn(Why.REPLICATION_FAILING, text)
+        return fail(Why.REPLICATION_FAILING, text) if job.failures >= BROKEN else warn(Why.REPLICATION_FAILING, text)
     return ()

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from controller.decide.explain import size
+from controller.decide.replicable import Load
 from controller.decide.replication.targets import Objection
-from controller.decide.replication.volumes import Load
 from controller.decide.scene import Scene
 from controller.decide.stage import Stage
 from controller.model.ids import NodeName

@@ -8,11 +8,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from controller.decide.replicable import Load, Obstacle, load
 from controller.decide.replication import wanted
 from controller.decide.replication.case import Book, Case
 from controller.decide.replication.retire import Retired, retired
 from controller.decide.replication.targets import Objection, Sheet
-from controller.decide.replication.volumes import Load, Obstacle, load
 from controller.decide.scene import Scene
 from controller.decide.stage import Stage
 from controller.model.ids import NodeName, ObjectRef, Vmid

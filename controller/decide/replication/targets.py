@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from controller.decide.explain import size
-from controller.decide.replication.volumes import ZFS, Load, Rows
+from controller.decide.replicable import ZFS, Load, Rows
 from controller.decide.scene import Scene
 from controller.decide.selectors import node_labels
 from controller.model.ids import NodeName

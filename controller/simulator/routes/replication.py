@@ -155,7 +155,7 @@ def log(call: Call) -> Answer:
     vmid = int(ident.partition("-")[0])
     if not call.allowed(f"/nodes/{call.node.name}", "Sys.Audit"):
         call.check(f"/vms/{vmid}", "VM.Audit")
-    lines = call.world.replicator.state(call.node.name, ident).log
+    lines = call.world.replicator.log(call.node.name, ident)
     return page(lines or ["unable to open file - No such file or directory"], call)
 
 

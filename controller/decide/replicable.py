@@ -1,4 +1,6 @@
-"""What of a guest can be replicated: its volumes on local ZFS, or the one that stands in the way. Called by `replication.jobs`.
+"""What of a guest can be replicated: its volumes on local ZFS, or the one that stands in the way.
+
+Called by `decide.replication` for policies, by `decide.volumes` and `decide.preflight` for moves.
 
 PVE replicates ZFS pools alone, and refuses the job of a guest that has any other local volume unless that says `replicate=0`
 (qemu-server: PVE/QemuConfig.pm and pve-container: PVE/LXC/Config.pm, get_replicatable_volumes).
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 from controller.model.ids import NodeName
 from controller.model.observed import Disk, GuestConfig, Storage
 from controller.model.reasons import Why
+from controller.specs.migrationpolicy import LocalDisks, LocalDisksFallback, MigrationPolicySpec
 
 ZFS = "zfspool"
 Rows = Mapping[tuple[NodeName, str], Storage]
@@ -59,6 +62,24 @@ def load(config: GuestConfig, node: NodeName, rows: Rows) -> Load | Obstacle:
     if not found:
         return Obstacle(Why.NOTHING_TO_REPLICATE, "no volume of it is on local ZFS")
     return Load(found)
+
+
+def first_load(spec: MigrationPolicySpec, config: GuestConfig, node: NodeName, rows: Rows) -> Load | Obstacle | None:
+    """What has to be on the target before the guest moves there as its MigrationPolicy says; None: nothing.
+
+    A local disk that says `replicate=0` would have to be copied all the same, so it stands in the way unless that is allowed.
+    """
+    if spec.local_disks is not LocalDisks.REPLICATE_FIRST:
+        return None
+    found = load(config, node, rows)
+    if isinstance(found, Obstacle):
+        return None if found.why is Why.NOTHING_TO_REPLICATE else found
+    for disk in config.disks:
+        row = rows.get((node, disk.storage))
+        left = not disk.replicate and not disk.cdrom and row is not None and not row.shared
+        if left and spec.local_disks_fallback is LocalDisksFallback.BLOCK:
+            return Obstacle(Why.NOT_REPLICABLE, f"{disk.volume} ({disk.key}) says `replicate=0`")
+    return found
 
 
 def _counts(disk: Disk) -> bool:
