@@ -67,6 +67,25 @@ async def execute(
         await asyncio.gather(*looks, return_exceptions=True)
 
 
+async def examine(
+    moves: Sequence[Move],
+    *,
+    specs: Specs,
+    seen: Observed,
+    store: Store,
+    client: PveClient,
+    observer: Observer,
+    clock: Clock,
+) -> tuple[Outcome, ...]:
+    """Of `moves` that are only being prepared those that could not start in the end: REFUSED, and remembered as such.
+
+    A copy of a guest's disks takes hours; what speaks against the move should be known before. What passes is no objection.
+    """
+    starter = _Starter(specs, seen, store, client, observer, clock, lambda _: None, lambda _: None)
+    found = [(move, await starter.lasting(move)) for move in moves]
+    return tuple(starter.refused(move, objections) for move, objections in found if objections)
+
+
 @dataclass(frozen=True, slots=True)
 class _Starter:
     """Starts one move at a time."""
@@ -90,6 +109,13 @@ class _Starter:
             return error
         return _Look(at, fresh, tasks)
 
+    async def lasting(self, move: Move) -> Sequence[preflight.Finding]:
+        """What speaks against the move and does not pass by itself; nothing when it could not be looked at."""
+        look = await self.look(move)
+        if isinstance(look, DroverError):
+            return ()
+        return [each for each in self._objections(move, look) if each.why not in backoff.PASSING]
+
     async def start(self, move: Move, look: _Look | DroverError) -> Outcome:
         """Start the move, unless something objects."""
         if isinstance(look, _Look) and self.clock.monotonic() - look.at > FRESH_SECONDS:
@@ -98,7 +124,7 @@ class _Starter:
             return self._refused_by_error(move, look)
         objections = self._objections(move, look)
         if objections:
-            return self._refused(move, objections)
+            return self.refused(move, objections)
         if drives := self._ejections(move, look):
             return await self._start_without_media(move, look, drives)
         return await self._submit(move, look)
@@ -110,7 +136,7 @@ class _Starter:
         try:
             flight = self.store.begin_flight(self._flight(move, look), origin=self._origin(move, look))
         except DroverError as error:
-            return self._refused(move, [_objection(error.why, error.message)])
+            return self.refused(move, [_objection(error.why, error.message)])
         running = look.fresh.guest is not None and look.fresh.guest.power.holds_memory
         try:
             upid = await self.client.migrate(
@@ -141,7 +167,7 @@ class _Starter:
         again = await self.look(move)
         if isinstance(again, _Look) and self._ejections(move, again):
             text = f"{move.name} was told to give its local media up, but still has them: {', '.join(drives.values())}"
-            return self._refused(move, [_objection(Why.LOCAL_MEDIA, text)])
+            return self.refused(move, [_objection(Why.LOCAL_MEDIA, text)])
         return await self.start(move, again)
 
     def _objections(self, move: Move, look: _Look) -> Sequence[preflight.Finding]:
@@ -221,10 +247,10 @@ class _Starter:
     def _refused_by_error(self, move: Move, error: DroverError) -> Outcome:
         """The look itself failed; what PVE denies or rejects is not asked again every tick."""
         if isinstance(error, Denied | Rejected):
-            return self._refused(move, [_objection(error.why, error.message)])
+            return self.refused(move, [_objection(error.why, error.message)])
         return self._outcome(move, Result.REFUSED, error.why, error.message)
 
-    def _refused(self, move: Move, objections: Sequence[preflight.Finding]) -> Outcome:
+    def refused(self, move: Move, objections: Sequence[preflight.Finding]) -> Outcome:
         """Nothing was written or called for the move. What waiting does not remove is remembered for a while.
 
         Of the guest, when any of it would be the same everywhere; else of the target alone.

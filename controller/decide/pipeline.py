@@ -13,9 +13,10 @@ from controller.decide.scene import scene as gather
 from controller.decide.stage import stages
 from controller.decide.verify import verify
 from controller.decide.violations import violations
+from controller.model.ids import Vmid
 from controller.model.memory import Memory
 from controller.model.observed import Observed
-from controller.model.plan import Plan
+from controller.model.plan import Blocked, Plan, Waiting
 from controller.specs import Specs
 
 
@@ -34,9 +35,10 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
     for planner in (evacuation, repair, homecoming):
         planner.plan(draft)
     schedule(draft)
-    wanted, replicas = replication.plan(scene, draft.later)
     staging = draft.staging
-    staging.left_over({**board.waiting, **board.blocked}, claimed=(action.job_id for action in wanted))
+    words: dict[Vmid, Waiting | Blocked] = {**board.waiting, **board.blocked}
+    wanted, replicas = replication.plan(scene, draft.later, staging.needed(words))
+    staging.left_over(words, claimed=(action.job_id for action in wanted))
     spoken = board.waiting.keys() | board.blocked.keys() | board.flying | {move.vmid for move in board.moves}
     plan = Plan(
         cluster=seen.cluster,

@@ -207,30 +207,40 @@ class Staging:
 
     # Afterwards
 
+    def needed(self, words: Mapping[Vmid, _Word]) -> frozenset[str]:
+        """Ids of jobs made for a move that still need to be there. words: what the plan says of guests that do not move now."""
+        jobs = (job for of in self.scene.jobs.values() for job in of if is_for_move(job.comment))
+        return frozenset(job.id for job in jobs if self._is_needed(job, words.get(job.vmid)))
+
+    def _is_needed(self, job: ReplicationJob, word: _Word | None) -> bool:
+        """While its guest moves, or still has to and nobody has said that it goes elsewhere."""
+        guest = self.scene.seen.guests.get(job.vmid)
+        if job.id in self.in_use or guest is None or self.scene.flying(job.vmid):
+            return True
+        chosen = word.move.target if isinstance(word, Waiting) and word.move is not None else None
+        return word is not None and job.comment != comment_for_move(guest.node) and chosen in (None, job.target)
+
     def left_over(self, words: Mapping[Vmid, _Word], claimed: Iterable[str]) -> None:
         """Ask for an end of jobs that were made for a move and are not needed any more.
 
-        words: what the plan says of guests that do not move now: while a guest still has to move, its job is kept.
-        claimed: ids of jobs that a policy takes over.
+        words: as above. claimed: ids of jobs that a policy takes over.
         """
-        kept = self.in_use | set(claimed)
+        taken = frozenset(claimed)
         for vmid, jobs in sorted(self.scene.jobs.items()):
             for job in jobs:
-                if is_for_move(job.comment) and not job.removing and job.id not in kept:
-                    self._end(vmid, job, words.get(vmid))
+                if not is_for_move(job.comment) or job.removing or job.id in taken:
+                    continue
+                if not self._is_needed(job, words.get(vmid)):
+                    self._end(self.scene.seen.guests[vmid], job, words.get(vmid))
 
-    def _end(self, vmid: Vmid, job: ReplicationJob, word: _Word | None) -> None:
-        scene, guest = self.scene, self.scene.seen.guests.get(vmid)
-        if guest is None or scene.flying(vmid) or scene.seen.partial:
-            return  # rows may be hidden, and what flies still needs it
-        node = scene.seen.nodes.get(guest.node)
-        if node is None or node.state is not NodeState.ONLINE or guest.lock or job.source not in (None, guest.node):
+    def _end(self, guest: Guest, job: ReplicationJob, word: _Word | None) -> None:
+        scene, node = self.scene, self.scene.seen.nodes.get(guest.node)
+        if scene.seen.partial or node is None or node.state is not NodeState.ONLINE or guest.lock:
+            return
+        if job.source not in (None, guest.node):
             return  # PVE turns the job round a little later than the guest appears on its target
         moved = job.comment == comment_for_move(guest.node)
-        chosen = word.move.target if isinstance(word, Waiting) and word.move is not None else None
-        if not moved and word is not None and chosen in (None, job.target):
-            return  # it still has to go there
-        origin = scene.memory.origins.get(vmid)
+        origin = scene.memory.origins.get(guest.vmid)
         if moved and origin is not None and origin.identity.same_as(guest.identity) and origin.node == job.target:
             self._rest(guest, job, origin.maintenance)
             return

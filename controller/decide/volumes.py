@@ -75,7 +75,8 @@ class Volumes:
         if config is None or guest is None:
             return NOTHING
         written = self._specs.migrations.get(policy)
-        names = written.spec.target_storage if written is not None else {}
+        first = isinstance(self.replicable(vmid, policy), Load)  # PVE replicates to the storage of the same name
+        names = written.spec.target_storage if written is not None and not first else {}
         shares: dict[str, int | None] = {}
         for disk in config.disks:
             if disk.cdrom or disk.key.startswith("unused") or (guest.node, disk.storage) not in self._local:

@@ -88,7 +88,7 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
     if view.armed.ok:
         view = await _with_media_restored(parts, specs, view, seen)
     view = await _act(parts, specs, await _planned(parts, specs, replace(view, plan=last.plan), fuses), fuses)
-    return await _with_jobs(parts, specs, view)
+    return await _with_jobs(parts, specs, view, fuses)
 
 
 async def _with_media_restored(parts: Parts, specs: Specs, view: ClusterView, seen: Observed) -> ClusterView:
@@ -99,26 +99,47 @@ async def _with_media_restored(parts: Parts, specs: Specs, view: ClusterView, se
     return replace(view, events=events, memory=parts.store.memory())
 
 
-async def _with_jobs(parts: Parts, specs: Specs, view: ClusterView) -> ClusterView:
+async def _with_jobs(parts: Parts, specs: Specs, view: ClusterView, fuses: Breaker) -> ClusterView:
     """Do what the newest plan asks of replication jobs, after its moves: those are waited for by people."""
-    if view.plan is None or view.plan.unsafe or not view.armed.ok or view.seen is None:
+    plan, seen, before = view.plan, view.seen, view.memory
+    if plan is None or plan.unsafe or not view.armed.ok or seen is None:
         return view
+    refused = await _vain_copies(parts, specs, plan, seen)
+    if refused:
+        view = replace(view, outcomes=view.outcomes + backoff.news(refused, before))
+        view = await _planned(parts, specs, view, fuses)
+        spared = {outcome.vmid for outcome in refused}
+        plan = replace(plan, jobs=tuple(action for action in plan.jobs if action.vmid not in spared))
     try:
         acted = await jobs.carry_out(
-            view.plan.jobs,
+            plan.jobs,
             specs=specs,
-            seen=view.seen,
+            seen=seen,
             store=parts.store,
             client=parts.client,
             clock=parts.clock,
             still_wanted=parts.superseded,
         )
     except DroverError as error:
-        parts.observer.jobs_changed()
         return replace(view, armed=Finding(False, error.why, error.message))
     if acted.changed:
         parts.observer.jobs_changed()
     return replace(view, events=(*view.events, *acted.events), memory=parts.store.memory())
+
+
+async def _vain_copies(parts: Parts, specs: Specs, plan: Plan, seen: Observed) -> tuple[Outcome, ...]:
+    """Moves that would be refused in the end: no copy of disks is begun for them."""
+    begun = {(each.vmid, each.target) for each in plan.jobs if each.why is Why.REPLICATE_FIRST}
+    moves = [each.move for each in plan.waiting if each.move is not None]
+    return await execute.examine(
+        [move for move in moves if (move.vmid, move.target) in begun],
+        specs=specs,
+        seen=seen,
+        store=parts.store,
+        client=parts.client,
+        observer=parts.observer,
+        clock=parts.clock,
+    )
 
 
 def _armed(parts: Parts, cluster: PveCluster, seen: Observed, fuses: Breaker) -> Finding:

@@ -209,6 +209,12 @@ class Why(StrEnum):
         "`fail_count` of the job in `/nodes/{node}/replication` on the guest's node; three in a row count as broken.",
         "See the job's log on the guest's node.",
     )
+    NOT_REPLICABLE = (
+        "NotReplicable",
+        "A local volume of the guest can't be replicated, so PVE refuses the job.",
+        "A volume in its config is neither on ZFS nor shared, and does not say `replicate=0`.",
+        "Move the volume to ZFS or shared storage, set `replicate=0` on it, or for a move `localDisksFallback: Copy`.",
+    )
     STORAGE_MISSING = (
         "StorageMissing",
         "The target has no storage of the name that a disk needs.",

@@ -68,7 +68,7 @@ def bad(trials: Sequence[Trial]) -> dict[str, list[Why]]:
         ("plain", {"pve2": [], "pve3": []}),
         ("host", {"pve2": [], "pve3": [Why.CPU_INCOMPATIBLE]}),
         ("wired", {"pve2": [Why.NETWORK_MISSING], "pve3": []}),
-        ("local", {"pve2": [Why.LOCAL_DISK], "pve3": [Why.NOT_ALLOWED_BY_PVE, Why.LOCAL_DISK, Why.STORAGE_MISSING]}),
+        ("local", {"pve2": [Why.FIRST_SYNC], "pve3": [Why.NOT_ALLOWED_BY_PVE, Why.FIRST_SYNC, Why.STORAGE_MISSING]}),
     ],
 )
 def test_every_other_node_is_tried(guest: str, expected: dict[str, list[Why]]) -> None:

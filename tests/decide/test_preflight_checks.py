@@ -316,7 +316,8 @@ DISKS: list[tuple[str, Fresh, Specs, list[tuple[Level, Why]]]] = [
         WANTED,
         [(FAIL, Why.STORAGE_MISSING), (WARN, Why.NOT_CHECKED)],
     ),
-    ("no copy allowed", with_disk(there=HERE, in_snapshot=True), WANTED, [(FAIL, Why.LOCAL_DISK)]),
+    ("to be replicated first", with_disk(there=HERE, in_snapshot=True), WANTED, [(FAIL, Why.FIRST_SYNC)]),
+    ("no copy allowed", with_disk("thin:vm-101-disk-0", there=storage("thin", PVE2)), WANTED, [(FAIL, Why.LOCAL_DISK)]),
 ]
 
 
@@ -351,7 +352,7 @@ def test_volumes_of_a_container_are_judged_without_pves_verdict() -> None:
     who = guest(101, "pve1", kind=GuestKind.LXC)
     config = GuestConfig(who.identity, "d", 1, (Disk("rootfs", FIRST, "local", GIB, False, True),), AT)
     fresh = replace(read(who, preconditions=None), config=config, storages=(HERE,))
-    assert [each.why for each in told(fresh)] == [Why.NOT_SUPPORTED, Why.LOCAL_DISK]
+    assert [each.why for each in told(fresh)] == [Why.NOT_SUPPORTED, Why.FIRST_SYNC]
     assert [each.why for each in told(fresh, COPY)] == [Why.NOT_SUPPORTED]
     mounted = with_facts(fresh, setup=Setup(host_mounts=("mp0",)))
     assert (FAIL, Why.LOCAL_RESOURCE) in words(mounted, COPY)

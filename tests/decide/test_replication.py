@@ -22,12 +22,11 @@ from controller.model.replication import (
     RefusedJob,
     ReplicationMemory,
     ReplicationState,
-    TemporaryJob,
     comment_for_move,
 )
 from controller.specs import ReplicationPolicy, Resource
 from tests.decide import build
-from tests.decide.build import AT, GIB, guest, node, pve_node, specs
+from tests.decide.build import AT, GIB, guest, in_maintenance, node, pve_node, specs
 
 TIB = 1 << 40
 NODES = ("pve1", "pve2", "pve3", "pve4")
@@ -449,10 +448,8 @@ def test_nothing_is_done_to_jobs_of_a_guest_that_moves() -> None:
 
 def test_a_job_made_for_a_move_is_taken_over_once_the_move_is_over() -> None:
     own = job("101-0", "pve1", "pve2", comment_for_move(NodeName("pve2")))
-    temporary = TemporaryJob("101-0", ON1.identity, NodeName("pve1"), NodeName("pve2"), office().ref, AT)
-    busy = Memory(replication=ReplicationMemory(temporary={"101-0": temporary}))
-    plan = made(look([ON1], [own]), office(), memory=busy)
-    assert plan.jobs == ()
+    plan = made(look([ON1], [own]), office(), in_maintenance("pve1"))
+    assert [action.verb for action in plan.jobs] == []
     assert only(plan)[0] is Why.NOT_OBSERVED_YET
     [action] = made(look([ON1], [own]), office()).jobs
     assert (action.verb, action.comment) == (JobVerb.UPDATE, OURS)

@@ -5,7 +5,7 @@ are chosen, those of old ones are kept.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from types import MappingProxyType
 
 from controller.decide.replicable import Load, Obstacle, load
@@ -22,9 +22,12 @@ from controller.model.replication import JobAction, JobVerb, Replicas, owner_of
 from controller.specs.replicationpolicy import OnMigration
 
 
-def plan(scene: Scene, later: Stage) -> tuple[tuple[JobAction, ...], Replicas]:
-    """What is to be done to replication jobs, and how policies stand. `later`: where everybody will be."""
-    planner = _Planner(scene, later)
+def plan(scene: Scene, later: Stage, in_use: Container[str] = frozenset()) -> tuple[tuple[JobAction, ...], Replicas]:
+    """What is to be done to replication jobs, and how policies stand.
+
+    later: where everybody will be. in_use: ids of jobs that were made for a move which still needs them.
+    """
+    planner = _Planner(scene, later, in_use)
     planner.walk()
     left = retired(scene, planner.of_guest, planner.won)
     return _in_order([*planner.book.actions, *left.actions]), planner.replicas(left)
@@ -55,7 +58,8 @@ def _is_gone(node: NodeName, scene: Scene) -> bool:
 class _Planner:
     """One walk over all guests that a policy means."""
 
-    def __init__(self, scene: Scene, later: Stage) -> None:
+    def __init__(self, scene: Scene, later: Stage, in_use: Container[str]) -> None:
+        self._in_use = in_use
         self._scene, self._seen, self._later = scene, scene.seen, later
         self._rows = {(row.node, row.name): row for row in scene.seen.storages}
         self._sheet = Sheet(scene, self._rows)
@@ -131,8 +135,7 @@ class _Planner:
             case.lacks(None, Why.NODE_OFFLINE, f"{guest.node} is not online", pending=True)
             return
         assert isinstance(found, Load)
-        in_use = self._scene.memory.replication.temporary
-        mine = wanted.holdings(case.jobs, adopt=spec.adopt_existing, in_use=in_use)
+        mine = wanted.holdings(case.jobs, adopt=spec.adopt_existing, in_use=self._in_use)
         for job in (self._named if spec.targets.nodes else self._chosen)(case, mine, found):
             case.adjust(job)
 
