@@ -256,8 +256,16 @@ ROWS = (
                          "acl": [{"role": "Mover", "to": "bot@pve"}]}},
     ),
     Row(
-        "local disks may move", Why.LOCAL_DISK, FAIL, "it is not replicated to pve2, and no MigrationPolicy says",
+        "local disks may move", Why.LOCAL_DISK, FAIL, "says `localDisks: Forbid`",
+        guest=ON_ZFS, objects=(migration("forbid", localDisks="Forbid"),),
+    ),
+    Row(
+        "local disks may move", Why.FIRST_SYNC, FAIL, "is on local ZFS: Drover replicates it to pve2 before it moves",
         guest=ON_ZFS,
+    ),
+    Row(
+        "replication leads to the target", Why.FIRST_SYNC, FAIL, "is replicated to pve3: Drover replicates it to pve2 as well",
+        guest=ON_ZFS, file={"replication": {"101-0": {"target": "pve3"}}},
     ),
     Row(
         "copied disks can be copied", Why.LINKED_CLONE, FAIL, "is a linked clone, and its base stays on pve1",
