@@ -260,7 +260,7 @@ ROWS = (
         guest=ON_ZFS, objects=(migration("forbid", localDisks="Forbid"),),
     ),
     Row(
-        "local disks may move", Why.FIRST_SYNC, FAIL, "is on local ZFS: Drover replicates it to pve2 before it moves",
+        "local disks may move", Why.FIRST_SYNC, FAIL, "is on local ZFS: Drover replicates it to pve2 first",
         guest=ON_ZFS,
     ),
     Row(

@@ -74,7 +74,7 @@ def _local_disk_troubles(look: Look) -> Iterator[Finding]:
         if look.policy.local_disks is LocalDisks.FORBID:
             yield from _local(look, disk, f"MigrationPolicy/{look.move.options.policy} says `localDisks: Forbid`")
         elif not _replicated(look, disk) and replicable(look):
-            text = f"{look.named} has disk {disk.volume}, which is on local ZFS: Drover replicates it to {look.move.target} before it moves"
+            text = f"{look.named} has disk {disk.volume}, which is on local ZFS: Drover replicates it to {look.move.target} first"
             yield from wait(Why.FIRST_SYNC, text)
         elif not _replicated(look, disk) and not _copying(look):
             reason = f"{_why_not_replicated(look)}, and no MigrationPolicy says `localDisks: Copy`"
