@@ -126,6 +126,11 @@ def show(plan: Plan, seen: Observed | None, specs: Specs) -> Iterator[str]:
         yield from _heading("Blocked", len(plan.blocked))
         yield from _guests("!", "warn", [_of_blocked(item) for item in plan.blocked], seen)
     yield from _jobs(plan)
+    if plan.conflicts:
+        yield from _heading("Can't hold together", None)
+        for conflict in plan.conflicts:
+            yield paint(f"  {conflict.why}: {conflict.message}", "warn")
+            yield paint(f"      {conflict.remedy}", "soft")
     if plan.violations:
         yield from _heading("Does not hold yet", None)
         yield from (f"  {item.cause}: {item.message}" for item in plan.violations)

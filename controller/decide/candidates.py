@@ -5,10 +5,11 @@ Called when somebody asks, by `app` for the daemon's HTTP server and by `cli`; p
 
 from functools import cached_property
 
-from controller.decide.explain import size, why_not
+from controller.decide.explain import why_not
 from controller.decide.scene import Scene
 from controller.decide.scene import scene as gather
 from controller.decide.stage import Stage, stages
+from controller.decide.words import size
 from controller.model.explanation import Candidate, Explanation, Fitness
 from controller.model.ids import NodeName, Vmid
 from controller.model.memory import Memory

@@ -6,7 +6,8 @@ Called by `decide.pipeline`.
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from controller.decide import rules
+from controller.decide import capacity, rules
+from controller.decide.contradictions import Facts, contradictions
 from controller.decide.maintenances import closed, maintenances
 from controller.decide.selectors import GuestIndex, node_labels, specificity
 from controller.model.desired import Carriage, Desired
@@ -26,11 +27,15 @@ def desired(specs: Specs, seen: Observed) -> Desired:
     selectors |= {policy.ref: policy.spec.guest_selector for policy in specs.replications.values()}
     matched = {ref: tuple(v for v in index.select(chosen) if v in managed) for ref, chosen in selectors.items()}
     found = rules.rules(specs.placements.values(), matched, node_labels(seen.nodes, specs.nodes.values()))
-    fences = rules.fences(found, seen.nodes)
-    groups = rules.groups(found, fences, seen.nodes)
+    found = rules.reaching(found, seen.nodes)
+    conflicts = contradictions(found, _facts(specs, seen))
+    if conflicts:
+        losers = {conflict.loser for conflict in conflicts}
+        found = rules.reaching(rules.demoted(found, losers, specs.placements), seen.nodes)
+    groups = rules.groups(found)
     return Desired(
         managed=managed,
-        fences=MappingProxyType(fences),
+        fences=MappingProxyType(rules.fences(found, seen.nodes)),
         wishes=MappingProxyType(rules.wishes(found)),
         groups=groups,
         groups_of=MappingProxyType(rules.groups_of(groups)),
@@ -38,6 +43,18 @@ def desired(specs: Specs, seen: Observed) -> Desired:
         closed=closed(specs, seen),
         carriages=MappingProxyType(_carriages(specs.migrations.values(), matched)),
         matched=MappingProxyType(matched),
+        conflicts=conflicts,
+    )
+
+
+def _facts(specs: Specs, seen: Observed) -> Facts:
+    basis = specs.clusters[seen.cluster].spec.capacity.memory_basis
+    return Facts(
+        nodes=frozenset(seen.nodes),
+        at={vmid: guest.node for vmid, guest in seen.guests.items()},
+        needs={vmid: capacity.need(guest, basis) for vmid, guest in seen.guests.items()},
+        limits=capacity.limits(specs, seen),
+        guests=seen.guests,
     )
 
 

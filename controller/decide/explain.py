@@ -5,10 +5,10 @@ Called by all planners and, for the line to type, by `cli`.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from controller.decide.capacity import MIB
 from controller.decide.replicable import Load
 from controller.decide.scene import Scene
 from controller.decide.stage import Stage
+from controller.decide.words import size
 from controller.model.desired import Spread, Together
 from controller.model.ids import GuestKind, NodeName, ObjectRef, Vmid
 from controller.model.memory import Refusal
@@ -16,18 +16,9 @@ from controller.model.observed import Guest
 from controller.model.plan import Move
 from controller.model.replication import is_for_move
 
-GIB = 1 << 30
 BROKEN = 3
 """Failures in a row after which a replication job counts as broken. PVE tries again 5, 10 and 15 minutes after the first ones,
 and not at all while the target is offline (pve-guest-common: PVE/ReplicationState.pm), so these are no reboots."""
-
-
-def size(count: int) -> str:
-    """Bytes as `32 GiB`, `1.5 GiB` or `512 MiB`."""
-    if abs(count) < GIB:
-        return f"{count / MIB:.0f} MiB"
-    value = f"{count / GIB:.1f}"
-    return f"{value.removesuffix('.0')} GiB"
 
 
 def why_not(scene: Scene, stage: Stage, guest: Guest, node: NodeName) -> str | None:

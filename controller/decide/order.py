@@ -4,16 +4,17 @@ Called by `decide.pipeline` after all targets are chosen.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from controller.decide.draft import Draft
-from controller.decide.explain import copies, no_room, no_seat, size
+from controller.decide.explain import copies, no_room, no_seat
 from controller.decide.gate import blocked
 from controller.decide.placement import Intent
 from controller.decide.scene import Scene
 from controller.decide.slots import Slots
-from controller.decide.stage import stages
-from controller.model.ids import NodeName
+from controller.decide.stage import Stage, stages
+from controller.decide.words import size
+from controller.model.ids import NodeName, Vmid
 from controller.model.plan import Lane, Move, Waiting
 from controller.model.reasons import Why
 
@@ -22,19 +23,21 @@ _Assigned = tuple[Intent, NodeName]
 
 def schedule(draft: Draft) -> None:
     """Turn what is assigned into moves that may start and moves that wait. `draft.now` is left with them in flight."""
-    scene, board, now = draft.scene, draft.board, draft.now
-    now.head_for(draft.later)
+    scene, board = draft.scene, draft.board
+    held: set[int] = set()
+    while True:  # a group that is kept together sets out when all of it can arrive, one group less each time round
+        now = draft.now.copy()
+        now.head_for(_ends(draft), held)
+        startable, unready = _startable(board.assigned, now)
+        stuck = _stuck(draft, held, startable, unready)
+        more = {index for vmid in stuck for index in now.heading(vmid)}
+        if not more:
+            break
+        held |= more
+    draft.now = now
     slots = Slots(scene)
-    startable: list[_Assigned] = []
-    unready: list[_Assigned] = []
-    for intent, target in in_order(board.assigned):
+    for intent, target in startable:
         vmid, source = intent.guest.vmid, intent.guest.node
-        if not now.admits(vmid, target, in_groups=intent.in_groups):
-            unready.append((intent, target))
-            continue
-        # A move that waits for its slot keeps its place, or others would eat it up for ever.
-        now.arrive(vmid, target)
-        startable.append((intent, target))
         move = _move(scene, intent, target)
         if word := draft.staging.step(move, intent.guest):
             board.put(word)
@@ -43,8 +46,28 @@ def schedule(draft: Draft) -> None:
             board.waiting[vmid] = Waiting(vmid, Why.SLOT_TAKEN, text, intent.cause, move)
         else:
             board.moves.append(move)
-    if unready:
-        _tell_waiting_from_deadlocked(draft, startable, unready)
+    _tell_waiting_from_deadlocked(draft, unready, stuck)
+
+
+def _ends(draft: Draft) -> Mapping[Vmid, NodeName]:
+    """Where everybody is when all that is assigned and under way is done."""
+    ends = {vmid: guest.node for vmid, guest in draft.scene.seen.guests.items()}
+    ends |= {vmid: flight.target for vmid, flight in draft.scene.memory.flights.items()}
+    return ends | {intent.guest.vmid: target for intent, target in draft.board.assigned}
+
+
+def _startable(assigned: Iterable[_Assigned], now: Stage) -> tuple[list[_Assigned], list[_Assigned]]:
+    """What may start, and what may not yet; `now` is left with the former in flight."""
+    startable: list[_Assigned] = []
+    unready: list[_Assigned] = []
+    for intent, target in in_order(assigned):
+        if now.admits(intent.guest.vmid, target, in_groups=intent.in_groups):
+            # A move that waits for its slot keeps its place, or others would eat it up for ever.
+            now.arrive(intent.guest.vmid, target)
+            startable.append((intent, target))
+        else:
+            unready.append((intent, target))
+    return startable, unready
 
 
 def in_order(assigned: Iterable[_Assigned]) -> list[_Assigned]:
@@ -94,10 +117,14 @@ def _choice(scene: Scene, intent: Intent, target: NodeName) -> str:
     return f"has room for its {size(intent.size)}" if intent.size else "takes it"
 
 
-def _tell_waiting_from_deadlocked(draft: Draft, startable: list[_Assigned], unready: list[_Assigned]) -> None:
-    """What others will make room for waits; what waits for nothing but itself is blocked, and says so."""
-    scene, board, now = draft.scene, draft.board, draft.now
-    _, stage = stages(scene)
+def _stuck(
+    draft: Draft, held: Collection[int], startable: list[_Assigned], unready: list[_Assigned]
+) -> frozenset[Vmid]:
+    """Of those that may not start yet the ones that never may, whatever others do first."""
+    if not unready:
+        return frozenset()
+    _, stage = stages(draft.scene)
+    stage.head_for(_ends(draft), held)
     for intent, target in startable:
         stage.arrive(intent.guest.vmid, target)
         stage.leave(intent.guest.vmid, intent.guest.node)
@@ -113,7 +140,12 @@ def _tell_waiting_from_deadlocked(draft: Draft, startable: list[_Assigned], unre
             else:
                 rest.append((intent, target))
         pending = rest
-    stuck = {intent.guest.vmid for intent, _ in pending}
+    return frozenset(intent.guest.vmid for intent, _ in pending)
+
+
+def _tell_waiting_from_deadlocked(draft: Draft, unready: list[_Assigned], stuck: frozenset[Vmid]) -> None:
+    """What others will make room for waits; what waits for nothing but itself is blocked, and says so."""
+    scene, board, now = draft.scene, draft.board, draft.now
     for intent, target in unready:
         guest = intent.guest
         reason = f"{target} {no_seat(scene, now, guest, target) or no_room(scene, now, guest, target) or 'is full'}"

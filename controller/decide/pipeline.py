@@ -50,6 +50,7 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
         fine=frozenset(seen.guests.keys() - spoken),
         drains=drains(scene, board),
         violations=violations(scene),
+        conflicts=scene.wanted.conflicts,
         matched=scene.wanted.matched,
         jobs=(*staging.apart_from(wanted), *wanted),
         replicas=replicas,

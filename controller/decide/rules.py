@@ -4,7 +4,7 @@ Called by `decide.desired`.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -31,10 +31,28 @@ def rules(
     return tuple(_rule(policy, frozenset(matched[policy.ref]), labels) for policy in ranked if not policy.spec.suspend)
 
 
-def demoted(rule: Rule, policies: Mapping[str, PlacementPolicy]) -> Rule:
-    """The Must as a Should, because it can't hold together with others; it moves nobody any more unless it was told to."""
-    spec = policies[rule.ref.name].spec
-    return replace(rule, weight=MOST, corrects=bool(spec.correct_existing))
+def demoted(
+    found: Iterable[Rule], losers: Collection[ObjectRef], policies: Mapping[str, PlacementPolicy]
+) -> tuple[Rule, ...]:
+    """The rules with `losers` as Shoulds, which move nobody any more unless they were told to."""
+    return tuple(
+        replace(rule, weight=MOST, corrects=bool(policies[rule.ref.name].spec.correct_existing))
+        if rule.ref in losers
+        else rule
+        for rule in found
+    )
+
+
+def reaching(found: Sequence[Rule], nodes: Iterable[NodeName]) -> tuple[Rule, ...]:
+    """The rules, of which every spread knows the domains that its guests can reach."""
+    if not any(isinstance(rule, Spread) for rule in found):
+        return tuple(found)
+    everywhere = frozenset(nodes)
+    fenced = fences(found, everywhere)
+    return tuple(
+        replace(rule, reachable=_reachable(rule, fenced, everywhere)) if isinstance(rule, Spread) else rule
+        for rule in found
+    )
 
 
 def fences(found: Iterable[Rule], nodes: Iterable[NodeName]) -> dict[Vmid, Fence]:
@@ -58,14 +76,9 @@ def wishes(found: Iterable[Rule]) -> dict[Vmid, tuple[NodeRule, ...]]:
     return {vmid: tuple(own) for vmid, own in _of_guests(found, must=False).items()}
 
 
-def groups(found: Iterable[Rule], fenced: Mapping[Vmid, Fence], nodes: Iterable[NodeName]) -> tuple[Group, ...]:
-    """The rules about several guests, in order; a spread knows from here on which domains its guests can reach."""
-    everywhere = frozenset(nodes)
-    return tuple(
-        replace(rule, reachable=_reachable(rule, fenced, everywhere)) if isinstance(rule, Spread) else rule
-        for rule in found
-        if isinstance(rule, Apart | Together | Spread)
-    )
+def groups(found: Iterable[Rule]) -> tuple[Group, ...]:
+    """The rules about several guests, in order."""
+    return tuple(rule for rule in found if isinstance(rule, Apart | Together | Spread))
 
 
 def groups_of(found: Iterable[Group]) -> dict[Vmid, tuple[int, ...]]:

@@ -4,7 +4,7 @@ There are two stages of every plan. `now` counts a guest in flight on both sides
 there. `later` counts it where it will be: what is possible at all is asked there.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from controller.decide.capacity import Room
 from controller.decide.scene import Scene
@@ -54,12 +54,22 @@ class Stage:
         for index in self._wanted.groups_of.get(vmid, ()):
             self._seats[index].leave(vmid, node)
 
-    def head_for(self, later: "Stage") -> None:
-        """Let the members of groups that are kept together go one by one to the domain in which all of them will be."""
+    def head_for(self, ends: Mapping[Vmid, NodeName], held: Collection[int] = ()) -> None:
+        """Let the members of groups that are kept together go one by one to the domain where `ends` has all of them.
+
+        `held`: indexes of groups that go nowhere for now.
+        """
         for index, own in enumerate(self._seats):
             if isinstance(own.group, Together):
-                ends = later.occupied(index)
-                own.heading = next(iter(ends)) if len(ends) == 1 else None
+                domains = {own.group.domains.get(ends[vmid]) for vmid in own.group.members}
+                own.heading = domains.pop() if len(domains) == 1 and index not in held else None
+
+    def heading(self, vmid: Vmid) -> tuple[int, ...]:
+        """Groups of the guest that may go somewhere together."""
+        groups = self._wanted.groups_of.get(vmid, ())
+        return tuple(
+            index for index in groups if self._seats[index].heading is not None and self._wanted.groups[index].must
+        )
 
     def admits(self, vmid: Vmid, node: NodeName, *, in_groups: bool = True) -> bool:
         """Whether the guest may come: there is room, and no Must about several guests is broken, or broken any further."""

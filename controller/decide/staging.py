@@ -8,10 +8,11 @@ a job that no move needs any more is known by its comment and removed with its c
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from controller.decide.explain import BROKEN, size
+from controller.decide.explain import BROKEN
 from controller.decide.gate import blocked
 from controller.decide.replicable import Load
 from controller.decide.scene import Scene
+from controller.decide.words import size
 from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.observed import Guest, NodeState, ReplicationJob
 from controller.model.plan import Blocked, Move, Waiting

@@ -5,14 +5,15 @@ one of the two shows as a disagreement, and then nothing is done.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from controller.decide.selectors import matches
+from controller.decide.verify_musts import Ground, Musts, gave_way_rightly
 from controller.model.ids import NodeName, Vmid
 from controller.model.memory import Memory
 from controller.model.observed import Guest, HaNodeState, NodeState, Observed, Power
 from controller.model.plan import Lane, Move, Plan
-from controller.specs import NODE_LABEL, PlacementPolicy, Specs
+from controller.specs import NODE_LABEL, Specs
 from controller.specs.pvecluster import MemoryBasis
 
 
@@ -22,10 +23,10 @@ def verify(plan: Plan, specs: Specs, seen: Observed, memory: Memory) -> tuple[st
     Moves are replayed one after the other with all earlier ones still in flight, on both sides: a crash may stop us after any
     of them, and any of them may be over sooner, which only frees places. So no other interleaving is worse.
     """
-    broken = [*_accounting(plan, seen)]
+    broken = [*_accounting(plan, seen), *gave_way_rightly(plan, specs)]
     if not plan.moves:
         return tuple(broken)
-    replay = _Replay(specs, seen, memory)
+    replay = _Replay(plan, specs, seen, memory)
     for number, move in enumerate(plan.moves, start=1):
         broken += [f"move {number} ({move.vmid} to {move.target}): {text}" for text in replay.step(move)]
     return tuple(broken)
@@ -49,7 +50,7 @@ def _accounting(plan: Plan, seen: Observed) -> Iterator[str]:
 class _Replay:
     """The cluster as the plan unfolds: on which nodes each guest may be at the same time."""
 
-    def __init__(self, specs: Specs, seen: Observed, memory: Memory) -> None:
+    def __init__(self, plan: Plan, specs: Specs, seen: Observed, memory: Memory) -> None:
         self._specs, self._seen, self._memory = specs, seen, memory
         self._cluster = next(cluster for cluster in specs.clusters.values() if cluster.name == seen.cluster).spec
         self._labels = {name: {NODE_LABEL: str(name)} for name in seen.nodes}
@@ -62,6 +63,8 @@ class _Replay:
                 self._places[vmid].update(seen.nodes)
         for vmid, flight in memory.flights.items():
             self._places[vmid].update((flight.source, flight.target))
+        accepting = frozenset(node for node in seen.nodes if node not in memory.spared and not any(self._refuses(node)))
+        self._musts = Musts(plan, specs, seen, memory, Ground(self._labels, accepting))
 
     def _moved_by_others(self, vmid: Vmid) -> bool:
         guest = self._seen.guests[vmid]
@@ -79,7 +82,7 @@ class _Replay:
             return ["there is no such guest"]
         broken = [*self._guest(move, guest), *self._target(move), *self._overcommits(move)]
         if not self._overrides(move):
-            broken += [*self._nodes_ruled_out(move, guest), *self._crowds(move, guest)]
+            broken += self._musts.broken_by(move, guest, self._places)
         self._places[move.vmid].add(move.target)
         return broken
 
@@ -98,18 +101,25 @@ class _Replay:
             yield "the options do not fit its run state"
 
     def _target(self, move: Move) -> Iterator[str]:
-        node = self._seen.nodes.get(move.target)
         if move.target == move.source:
             yield "source and target are the same"
+        yield from self._refuses(move.target)
+
+    def _refuses(self, name: NodeName) -> Iterator[str]:
+        node = self._seen.nodes.get(name)
         if node is None or node.state is not NodeState.ONLINE:
             yield "the target is not online"
         elif node.ha not in (HaNodeState.NONE, HaNodeState.ONLINE):
             yield f"the target is in HA state {node.ha.value}"
-        label = self._labels.get(move.target, {}).get(self._cluster.maintenance.label_key, "false")
-        explicit = [m.ref for m in self._specs.maintenances.values() if m.spec.node_name == move.target]
+        label = self._labels.get(name, {}).get(self._cluster.maintenance.label_key, "false")
+        explicit = [
+            m.ref
+            for m in self._specs.maintenances.values()
+            if m.spec.node_name == name and not m.is_announced(self._seen.at)
+        ]
         if explicit or label.lower() not in ("", "false"):
             yield f"the target is in maintenance or cordoned ({', '.join(map(str, explicit)) or 'label'})"
-        if any(n.spec.unschedulable for n in self._specs.nodes.values() if n.node_name == move.target):
+        if any(n.spec.unschedulable for n in self._specs.nodes.values() if n.node_name == name):
             yield "the target is unschedulable"
 
     # Memory
@@ -151,41 +161,3 @@ class _Replay:
         if written is not None:
             return written.spec.override_must
         return self._cluster.maintenance.template.override_must
-
-    def _musts(self, guest: Guest) -> Iterable[PlacementPolicy]:
-        return [p for p in self._specs.placements.values() if self._in_force(p) and self._selects(p, guest)]
-
-    def _in_force(self, policy: PlacementPolicy) -> bool:
-        return policy.spec.enforcement.value == "Must" and not policy.spec.suspend
-
-    def _selects(self, policy: PlacementPolicy, guest: Guest) -> bool:
-        return matches(self._cluster.managed_guests, guest) and matches(policy.spec.guest_selector, guest)
-
-    def _nodes_ruled_out(self, move: Move, guest: Guest) -> Iterator[str]:
-        for policy in self._musts(guest):
-            for rule, wanted in ((policy.spec.node_affinity, True), (policy.spec.node_anti_affinity, False)):
-                if rule is None:
-                    continue
-                selector = rule.node_selector
-                labels = self._labels.get(move.target, {})
-                named = selector.matches(labels) if selector is not None else move.target in rule.nodes
-                if named is not wanted:
-                    yield f"{policy.ref} rules the target out"
-
-    def _crowds(self, move: Move, guest: Guest) -> Iterator[str]:
-        for policy in self._musts(guest):
-            rule = policy.spec.keep_apart
-            if rule is None:
-                continue
-            domain = self._labels.get(move.target, {}).get(rule.topology_key)
-            if domain is None:
-                yield f"{policy.ref} needs label {rule.topology_key} on the target"
-                continue
-            nodes = {n for n, labels in self._labels.items() if labels.get(rule.topology_key) == domain}
-            there = {
-                vmid
-                for vmid, places in self._places.items()
-                if places & nodes and vmid in self._seen.guests and self._selects(policy, self._seen.guests[vmid])
-            }
-            if move.vmid not in there and len(there) >= rule.max_per_domain:
-                yield f"{policy.ref} allows {rule.max_per_domain} in {domain}, it would be {len(there) + 1}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from controller.model.conflict import Conflict
 from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.plan import DrainMode
 from controller.model.reasons import Why
@@ -145,6 +146,7 @@ class Desired:
     closed: Mapping[NodeName, ObjectRef]  # `unschedulable` nodes, with the object that says so
     carriages: Mapping[Vmid, Carriage]  # only guests that a MigrationPolicy selects
     matched: Mapping[ObjectRef, tuple[Vmid, ...]]
+    conflicts: tuple[Conflict, ...] = ()  # Musts that can't hold together, and who gave way
 
     def carriage(self, vmid: Vmid) -> Carriage:
         """How the guest may be moved; the defaults when no policy selects it."""

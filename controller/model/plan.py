@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
+from controller.model.conflict import Conflict
 from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName, ObjectRef, Vmid
 from controller.model.reasons import Why
 from controller.model.replication import JobAction, Replicas
@@ -132,6 +133,7 @@ class Plan:
     fine: frozenset[Vmid] = frozenset()
     drains: tuple[Drain, ...] = ()
     violations: tuple[Violation, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
     matched: Mapping[ObjectRef, tuple[Vmid, ...]] = field(default_factory=dict)  # guests that each policy selects
     jobs: tuple[
         JobAction, ...

@@ -741,6 +741,36 @@ class Why(StrEnum):
         "The name is looked up among the nodes of the cluster.",
         "Check `nodeName`; PVE's names are case sensitive.",
     )
+    NODE_SETS_DISJOINT = (
+        "NodeSetsDisjoint",
+        "Policies allow a guest, or guests that are kept together, no node in common.",
+        "The nodes that the Musts about nodes allow to a guest, and to those it is kept together with, are intersected.",
+        "Name a node that all of them allow, or narrow one of the guestSelectors.",
+    )
+    CONTRADICTORY_AFFINITY = (
+        "ContradictoryAffinity",
+        "The same guests have to be together and apart.",
+        "More guests are tied to one domain by `keepTogether`, also through others, than `keepApart` allows there.",
+        "Take the guests out of one of the guestSelectors, or raise `maxPerDomain`.",
+    )
+    TOO_FEW_DOMAINS = (
+        "TooFewDomains",
+        "A group needs more nodes or failure domains than there are for it.",
+        "Not all guests of the group find a seat in the domains that they may use, however they are seated.",
+        "Label more domains, take guests out of the group, or raise `maxPerDomain` or `maxSkew`.",
+    )
+    CAPACITY_IMPOSSIBLE = (
+        "CapacityImpossible",
+        "Guests need more memory than the nodes have that policies leave to them.",
+        "The memory of guests that are tied to some nodes, or together, is more than guests may use there; so it is not now.",
+        "Allow more nodes, take guests out of the policy, or give the nodes more memory.",
+    )
+    CONFLICTS_WITH_HA_RULE = (
+        "ConflictsWithHARule",
+        "The policy and a rule of PVE HA can't both hold.",
+        "No placement satisfies the policy together with the rules of PVE HA over the same guests.",
+        "Change the rule of PVE HA, or the policy.",
+    )
     COMPLIANT = (
         "Compliant",
         "Every matched guest is where the policy wants it.",

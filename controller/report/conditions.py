@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from controller.model.condition import Status
+from controller.model.conflict import Conflict
 from controller.model.ids import NodeName, ObjectRef
 from controller.model.observed import Node, NodeState
 from controller.model.override import Order
@@ -37,7 +38,7 @@ TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "PveCluster": ("Ready", "Connected", "Quorate", "Fresh", "Armed", "InsecureTransport", *_COMMON),
         "PveNode": ("Ready", "Schedulable", "Draining", "Drained", "Overridden", "FileVanished", *_COMMON),
         "NodeMaintenance": ("Draining", "Blocked", "Drained", *_COMMON),
-        "PlacementPolicy": ("Compliant", "Progressing", *_COMMON),
+        "PlacementPolicy": ("Compliant", "Feasible", "Conflicted", "Progressing", *_COMMON),
         "MigrationPolicy": _COMMON,
         "ReplicationPolicy": (*replication.TYPES, *_COMMON),
     }
@@ -301,22 +302,50 @@ def _implied(ref: ObjectRef, now: _Now) -> Statement:
 def _placement(ref: ObjectRef, view: ClusterView) -> list[Statement]:
     plan = view.plan
     if plan is None:
-        return [say("Compliant", None, view.armed.why, "not planned yet"), say("Progressing", False, Why.AS_EXPECTED)]
+        unknown = [
+            say(type_, None, view.armed.why, "not planned yet") for type_ in ("Feasible", "Compliant", "Conflicted")
+        ]
+        return [*unknown, say("Progressing", False, Why.AS_EXPECTED)]
     violations = [item for item in plan.violations if item.cause == ref]
     moving = [flight for flight in view.memory.flights.values() if flight.cause == ref]
     return [
         say("Compliant", False, Why.VIOLATED, some([item.message for item in violations]))
         if violations
         else say("Compliant", True, Why.COMPLIANT),
+        *_conflicted(ref, plan.conflicts),
         say("Progressing", True, Why.PROGRESSING, f"{count_of(len(moving), 'guest')} on the way")
         if moving
         else say("Progressing", False, Why.AS_EXPECTED),
     ]
 
 
+def _conflicted(ref: ObjectRef, conflicts: Sequence[Conflict]) -> list[Statement]:
+    """Who gives way is not feasible; who does not is in conflict all the same, and says the same of it."""
+    mine = [conflict for conflict in conflicts if ref in conflict.parties]
+    lost = next((conflict for conflict in mine if conflict.loser == ref), None)
+    feasible = say("Feasible", True, Why.AS_EXPECTED)
+    if lost is not None:
+        feasible = say("Feasible", False, lost.why, f"{lost.message}. {lost.remedy}")
+    if not mine:
+        return [feasible, say("Conflicted", False, Why.AS_EXPECTED)]
+    shown = lost or mine[0]
+    more = f" (and {len(mine) - 1} more, see status.conflicts)" if len(mine) > 1 else ""
+    return [feasible, say("Conflicted", True, shown.why, f"{shown.message}. {shown.remedy}{more}")]
+
+
 def _placement_fields(ref: ObjectRef, view: ClusterView) -> dict[str, object]:
-    violations = [item for item in view.plan.violations if item.cause == ref] if view.plan is not None else []
-    return {**_matched(ref, view), "violations": len(violations)}
+    plan = view.plan
+    if plan is None:
+        return _matched(ref, view)
+    violations = [item for item in plan.violations if item.cause == ref]
+    found = {**_matched(ref, view), "violations": len(violations)}
+    conflicts = [
+        {"withPolicy": other.name, "reason": str(conflict.why), "message": conflict.message}
+        for conflict in plan.conflicts
+        if ref in conflict.parties
+        for other in ([party for party in conflict.parties if party != ref] or [ref])
+    ]
+    return {**found, "conflicts": conflicts} if conflicts else found
 
 
 def _matched(ref: ObjectRef, view: ClusterView) -> dict[str, object]:

@@ -42,6 +42,8 @@ def _section(first: Why, last: Why) -> tuple[Why, ...]:
 
 MOVES = _section(Why.NODE_MAINTENANCE, Why.RETURN_HOME)
 _GOOD_NEWS = (Why.CONNECTED, Why.QUORATE, Why.FRESH)
+RULES = (Why.NODE_AFFINITY, Why.NODE_ANTI_AFFINITY, Why.KEEP_APART, Why.KEEP_TOGETHER, Why.SPREAD)
+CLASHES = _section(Why.NODE_SETS_DISJOINT, Why.CONFLICTS_WITH_HA_RULE)
 OBJECTIONS = (
     *(why for why in _section(Why.SLOT_TAKEN, Why.BUSY) if why not in _GOOD_NEWS),
     *(Why.HA_FENCING, Why.WITHDRAWN, Why.STORE_FAILED, Why.TOO_MANY_UNAVAILABLE, Why.NOT_YET_ACTED_UPON),
@@ -144,6 +146,19 @@ class Metrics:
         )
         self._bytes = self._counter("drover_migration_bytes_total", "Memory and state that finished moves transferred.")
         self._maintenance = self._gauge("drover_maintenance", "Nodes in maintenance, by where it stands.", "state")
+        self._policy_guests = self._gauge(
+            "drover_policy_matched_guests", "Guests that at least one PlacementPolicy in force or suspended selects."
+        )
+        self._policy_violations = self._gauge(
+            "drover_policy_violations",
+            "Placement rules, Must or Should, that do not hold now; `drover plan` names them and what is done about it.",
+            "reason",
+        )
+        self._policy_conflicts = self._gauge(
+            "drover_policy_conflicts",
+            "Policies that gave way because they can't hold together with others; change one: `drover plan` says which.",
+            "reason",
+        )
         self._conditions = self._gauge("drover_conditions", "Objects, by their conditions.", "kind", "type", "status")
         self._findings = self._gauge(
             "drover_preflight_findings",
@@ -253,6 +268,12 @@ class Metrics:
         self._one_of(
             self._maintenance, cluster, MaintenanceState, _tally(MaintenanceState.of(drain) for drain in drains)
         )
+
+        broken, clashes = (plan.violations, plan.conflicts) if plan is not None else ((), ())
+        self._one_of(self._policy_violations, cluster, RULES, _tally(item.why for item in broken))
+        self._one_of(self._policy_conflicts, cluster, CLASHES, _tally(item.why for item in clashes))
+        placed = (v for ref, v in plan.matched.items() if ref.kind == "PlacementPolicy") if plan is not None else ()
+        self._policy_guests.labels(cluster).set(len(set().union(*placed)))
 
     def _show_conditions(self, cluster: ClusterName, statuses: Mapping[ObjectRef, ObjectStatus]) -> None:
         counts = _tally(

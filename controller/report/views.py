@@ -84,6 +84,17 @@ def plan_data(
             {"cause": str(item.cause), "reason": str(item.why), "vmids": list(item.vmids), "message": item.message}
             for item in plan.violations
         ],
+        "conflicts": [
+            {
+                "policies": [str(party) for party in item.parties],
+                "givesWay": str(item.loser),
+                "reason": str(item.why),
+                "vmids": list(item.vmids),
+                "message": item.message,
+                "remedy": item.remedy,
+            }
+            for item in plan.conflicts
+        ],
         "jobs": [_job(action) for action in plan.jobs],
         "unsafe": list(plan.unsafe),
     }

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from controller.specs.base import Count, GuestId, Model, ObjectName, Percent, Text, Word
+from controller.specs.base import Count, GuestId, Model, Percent, Word
 from controller.specs.nodemaintenance import Timestamp
 
 _LONG = 5000
@@ -165,12 +165,12 @@ class NodeMaintenanceStatus(CommonStatus):
 class PolicyConflict(Model):
     """Another policy that cannot hold together with this one."""
 
-    with_policy: ObjectName
-    """metadata.name of the other."""
+    with_policy: Annotated[str, Field(max_length=253)]
+    """Name of the other: of a PlacementPolicy, of a rule of PVE HA, or its own when it asks too much by itself."""
     reason: Word
     """Why, in one word of a closed list."""
-    message: Text = ""
-    """Why, in a sentence."""
+    message: Annotated[str, Field(max_length=32_768)] = ""
+    """Why, and who gives way, in a sentence."""
 
 
 class PolicyStatus(CommonStatus):
@@ -184,7 +184,8 @@ class PlacementPolicyStatus(PolicyStatus):
     """Whether a placement holds."""
 
     violations: Count | None = None
-    """How often it does not hold now: once for each domain that has too many, once for guests on wrong nodes."""
+    """How often it does not hold now, Must or Should: once for each domain that has too many, once for guests on wrong nodes,
+    once for a group that is split or uneven."""
     conflicts: Annotated[tuple[PolicyConflict, ...], Field(max_length=1024)] = ()
     """Policies that cannot hold together with it."""
 

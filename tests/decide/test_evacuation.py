@@ -234,10 +234,17 @@ def test_only_override_must_breaks_a_must(override: bool) -> None:
 
 
 def test_policies_that_allow_no_node_are_named() -> None:
-    rules = (only_on("a", ["pve1"], 101, correctExisting=False), only_on("b", ["pve2"], 101, correctExisting=False))
-    [word] = drained(guest(101, "pve1"), *rules).blocked
+    [word] = drained(guest(101, "pve1"), only_on("a", ["pve9"], 101, correctExisting=False)).blocked
     assert word.why is Why.NO_NODE_ALLOWED
-    assert "PlacementPolicy/a, PlacementPolicy/b" in word.message
+    assert "PlacementPolicy/a" in word.message
+
+
+def test_of_policies_that_allow_no_node_together_one_gives_way() -> None:
+    rules = (only_on("a", ["pve1"], 101, correctExisting=False), only_on("b", ["pve2"], 101, correctExisting=False))
+    plan = drained(guest(101, "pve1"), *rules)
+    assert [conflict.loser.name for conflict in plan.conflicts] == ["b"]
+    [word] = plan.blocked
+    assert "pve2 is ruled out by PlacementPolicy/a" in word.message
 
 
 def test_a_group_that_shares_the_drained_node_is_spread() -> None:

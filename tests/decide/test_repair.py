@@ -116,8 +116,8 @@ def test_racks_are_domains() -> None:
 
 
 def test_a_node_without_the_label_is_no_safe_place() -> None:
-    racks = [pve_node("pve1", {"rack": "a"}), pve_node("pve2", {"rack": "a"})]
-    look = seen(THREE, [guest(101, "pve1"), guest(102, "pve2")])
+    racks = [pve_node("pve1", {"rack": "a"}), pve_node("pve2", {"rack": "a"}), pve_node("pve4", {"rack": "b"})]
+    look = seen([*THREE, node("pve4", state=NodeState.OFFLINE)], [guest(101, "pve1"), guest(102, "pve2")])
     plan = decide(specs(*racks, apart("web", 101, 102, topologyKey="rack")), look, memory())
     [word] = plan.blocked
     assert "pve3 has no label rack, which PlacementPolicy/web needs" in word.message

@@ -75,9 +75,9 @@ GUESTS = by_vmid(
     guest(102, "db-2", PVE1, 8),
     guest(103, "web-1", PVE2),
     guest(104, "web-2", PVE1, 2, tags=frozenset()),
-    guest(105, "build", PVE1, 48),
-    guest(106, "mail", PVE3, 8),
-    guest(201, "dns", PVE1, 1),
+    guest(105, "build", PVE1, 48, tags=frozenset()),
+    guest(106, "mail", PVE3, 8, tags=frozenset()),
+    guest(201, "dns", PVE1, 1, tags=frozenset()),
 )
 SEEN = Observed(
     CLUSTER, NOW, quorate=True, pve_name="lab", nodes={n: node(n) for n in (PVE1, PVE2, PVE3)}, guests=GUESTS

@@ -5,9 +5,9 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from controller.decide import capacity
-from controller.decide.explain import size
 from controller.decide.preflight.finding import Finding, Look, check, fail, wait, warn
 from controller.decide.scene import foreign_moves, shut
+from controller.decide.words import size
 from controller.model.ids import NodeName, Vmid
 from controller.model.observed import Guest, HaNodeState, Node, NodeState
 from controller.model.reasons import Why

@@ -7,9 +7,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from controller.decide.explain import size
 from controller.decide.preflight.finding import Finding, Look, check, fail, unchecked, wait, warn
 from controller.decide.replicable import Load, Obstacle, first_load
+from controller.decide.words import size
 from controller.model.facts import Topic
 from controller.model.ids import GuestKind
 from controller.model.observed import LocalDisk, NodeState, Storage

@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from controller.decide.explain import size
 from controller.decide.preflight.finding import Finding, Level, Look, check, fail, warn
+from controller.decide.words import size
 from controller.model.observed import Cpu, Node
 from controller.model.reasons import Why
 

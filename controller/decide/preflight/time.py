@@ -1,8 +1,8 @@
 """Checks of how long the move is going to take. Listed in `preflight.CHECKS`."""
 
-from controller.decide.explain import size
 from controller.decide.preflight.disks import copied
 from controller.decide.preflight.finding import Finding, Level, Look, check, warn
+from controller.decide.words import size
 from controller.model.reasons import Why
 
 _GIB = 1 << 30

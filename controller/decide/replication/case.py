@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from controller.decide.explain import size
 from controller.decide.replicable import Load
 from controller.decide.replication.targets import Objection
 from controller.decide.scene import Scene
 from controller.decide.stage import Stage
+from controller.decide.words import size
 from controller.model.ids import NodeName
 from controller.model.observed import Guest, Power, ReplicationJob
 from controller.model.reasons import Why

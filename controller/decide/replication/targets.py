@@ -7,10 +7,10 @@ the storage. Targets are chosen so that the bytes of all replicas spread evenly 
 from collections import defaultdict
 from collections.abc import Mapping
 
-from controller.decide.explain import size
 from controller.decide.replicable import ZFS, Load, Rows
 from controller.decide.scene import Scene
 from controller.decide.selectors import node_labels
+from controller.decide.words import size
 from controller.model.ids import NodeName
 from controller.model.observed import Guest
 from controller.model.reasons import Why
