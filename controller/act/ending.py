@@ -7,7 +7,7 @@ itself; it only explains.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from controller.model.ids import GuestIdentity, NodeName
+from controller.model.ids import GuestIdentity, GuestKind, NodeName
 from controller.model.memory import Flight
 from controller.model.observed import IDLE_LOCK_SECONDS, Guest, Power
 from controller.model.outcome import Result
@@ -19,6 +19,8 @@ HA_START_SECONDS = 120.0
 """The HA manager decides every 10 s and its agent starts within 10 s more (pve-ha-manager: PVE/HA/LRM.pm); four at a time."""
 NODE_LOST_SECONDS = 60.0
 """PVE fences a silent node after this long (pve-ha-manager: PVE/HA/NodeStatus.pm, fence_delay)."""
+HA_RECOVERY_SECONDS = 600.0
+"""Fencing and the node's lock take two to three minutes, its guests are then started four at a time."""
 
 
 class Word(StrEnum):
@@ -45,6 +47,8 @@ class Facts:
     sent: bool = False  # memory or disks were already being copied
     only_asked: bool = False  # PVE HA has the request; its own task has not been seen yet
     ha_moving: bool = False  # and HA says that it is at it
+    ha_managed: bool = False  # PVE HA recovers the guest when its node dies
+    source_lost: bool = False  # the flight's source is offline
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,41 +91,70 @@ def judge(flight: Flight, facts: Facts) -> Verdict:
             Ending(Result.GONE, Why.GUEST_GONE, text), waiting="proof that it is gone", patience=GRACE_SECONDS
         )
     if facts.guest is None:
-        return _silent(facts.where, who, online=facts.online)
+        return _silent(facts, facts.where, who)
     return _seen(flight, facts, facts.guest, who)
 
 
 def _seen(flight: Flight, facts: Facts, guest: Guest, who: str) -> Verdict:
     """Its task does not run, and a node has just told about the guest."""
     if guest.lock == "migrate":
-        return _locked(guest.node, who)
+        return _locked(flight, facts, guest, who)
     if guest.node == flight.target:
         return _arrived(flight, facts, guest, who)
     if guest.node == flight.source:
         return _stayed(flight, facts, guest, who)
-    return _elsewhere(flight, guest, who)
+    return _elsewhere(flight, facts, guest, who)
 
 
-def _silent(where: NodeName, who: str, *, online: bool) -> Verdict:
+def _silent(facts: Facts, where: NodeName, who: str) -> Verdict:
     """The node that has the guest can't be asked."""
-    if online:
+    if facts.online:
         return Verdict(waiting=f"an answer of {where}")
+    if facts.ha_managed:
+        text = (
+            f"{where} went offline with {who} on it, and PVE HA has not recovered it in {HA_RECOVERY_SECONDS / 60:.0f} minutes;"
+            " see its state in `ha-manager status`"
+        )
+        return Verdict(
+            Ending(Result.STUCK, Why.NODE_OFFLINE, text),
+            waiting=f"PVE HA to fence {where} and recover it",
+            patience=HA_RECOVERY_SECONDS,
+        )
     text = f"{where} went offline with {who} on it; how the move ended shows when the node is back"
     return Verdict(
         Ending(Result.STUCK, Why.NODE_OFFLINE, text), waiting=f"{where} to come back", patience=NODE_LOST_SECONDS
     )
 
 
-def _locked(where: NodeName, who: str) -> Verdict:
-    text = (
-        f"{who} on {where} still has the lock `migrate`, but no task has held it for {IDLE_LOCK_SECONDS / 60:.0f} minutes;"
-        " when you are sure that none runs, unlock it on that node. Drover never does"
-    )
-    return Verdict(
-        Ending(Result.STUCK, Why.LOCK_LEFT_BEHIND, text, counts=True),
-        waiting="its lock `migrate` to go",
-        patience=IDLE_LOCK_SECONDS,
-    )
+def _locked(flight: Flight, facts: Facts, guest: Guest, who: str) -> Verdict:
+    """Who is locked and does not run either serves nobody: once the task is over that is not kept for ten minutes."""
+    over = facts.task in (Word.OK, Word.ERROR, Word.LOST)
+    if over and flight.was_running and guest.power in (Power.STOPPED, Power.PAUSED):
+        text = (
+            f"{who} ran on {flight.source} before its move; now it is {guest.power} on {guest.node} with the lock `migrate`,"
+            f" and nobody works at it any more: {_revive(flight, guest, unlock=True)}"
+        )
+        patience = HA_START_SECONDS if facts.ha_managed else GRACE_SECONDS
+    else:
+        text = (
+            f"{who} on {guest.node} still has the lock `migrate`, but no task has held it for {IDLE_LOCK_SECONDS / 60:.0f} minutes;"
+            f" when you are sure that none runs, `{_tool(flight)} unlock {flight.vmid}` on that node. Drover never does"
+        )
+        patience = IDLE_LOCK_SECONDS
+    ending = Ending(Result.STUCK, Why.LOCK_LEFT_BEHIND, text, counts=True)
+    return Verdict(ending, waiting="its lock `migrate` to go", patience=patience)
+
+
+def _revive(flight: Flight, guest: Guest, *, unlock: bool) -> str:
+    """What a person types when the guest does not run where it is: two of them on the same disks would destroy these."""
+    tool, verb = _tool(flight), "resume" if guest.power is Power.PAUSED else "start"
+    lines = [f"`{tool} unlock {flight.vmid}`"] if unlock else []
+    typed = " and ".join([*lines, f"`{tool} {verb} {flight.vmid}`"])
+    return f"make sure that it runs on no other node, then {typed} on {guest.node}. Drover does not"
+
+
+def _tool(flight: Flight) -> str:
+    return "pct" if flight.identity.kind is GuestKind.LXC else "qm"
 
 
 def _arrived(flight: Flight, facts: Facts, guest: Guest, who: str) -> Verdict:
@@ -140,6 +173,10 @@ def _misgiving(flight: Flight, facts: Facts) -> str:
             return f"the guest is well, but PVE's task reports: {facts.error}"
         case Word.LOST:
             return "the guest is well, but PVE's task ended without a result; copies of its disks may be left on the source"
+        case Word.UNREADABLE if facts.source_lost and facts.ha_managed:
+            return (
+                f"{flight.source} went offline meanwhile, so PVE HA may have started it anew there instead of moving it"
+            )
         case Word.UNREADABLE:
             return "the guest is well, but the result of PVE's task can't be read"
         case _ if flight.abort is not None and flight.abort.refused:
@@ -193,14 +230,17 @@ def _not_running(flight: Flight, guest: Guest, who: str) -> Verdict:
         return Verdict(waiting=f"{guest.node} to say whether it runs")
     text = (
         f"{who} ran on {flight.source} before its move; now it is {guest.power} on {guest.node}:"
-        " look at its console and log, then start or resume it"
+        f" {_revive(flight, guest, unlock=False)}"
     )
     ending = Ending(Result.STUCK, Why.NOT_RUNNING_AFTERWARDS, text, counts=True)
     return Verdict(ending, waiting="it to run again", patience=patience)
 
 
-def _elsewhere(flight: Flight, guest: Guest, who: str) -> Verdict:
+def _elsewhere(flight: Flight, facts: Facts, guest: Guest, who: str) -> Verdict:
     if flight.was_running and guest.power is not Power.RUNNING:
         return _not_running(flight, guest, who)
+    if facts.source_lost and facts.ha_managed:
+        text = f"{flight.source} went offline during the move of {who}, and PVE HA has recovered it on {guest.node}"
+        return Verdict(Ending(Result.FAILED, Why.RECOVERED_BY_HA, text))
     text = f"{who} is on {guest.node}: PVE HA or a person moved it there, instead of to {flight.target}"
     return Verdict(Ending(Result.FAILED, Why.TARGET_MISMATCH, text))

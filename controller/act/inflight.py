@@ -158,6 +158,8 @@ class _Look:
             sent=progress.transferred_bytes > 0,
             only_asked=only_asked,
             ha_moving=row is not None and row.ha_state in _HA_MOVING,
+            ha_managed=row is not None and row.ha_managed,
+            source_lost=not self._online(flight.source),
         )
         return _Found(upid, ha, facts, progress)
 

@@ -6,7 +6,7 @@ from controller.decide.explain import not_heeded
 from controller.decide.scene import Scene
 from controller.model.desired import Carriage
 from controller.model.ids import GuestKind, ObjectRef
-from controller.model.observed import IDLE_LOCK_SECONDS, Guest, HaNodeState, NodeState, Power
+from controller.model.observed import Guest, HaNodeState, NodeState, Power
 from controller.model.plan import Blocked, Lane, MoveOptions, Waiting
 from controller.model.reasons import Why
 
@@ -93,8 +93,11 @@ def _lock(scene: Scene, guest: Guest, cause: ObjectRef) -> Waiting | Blocked | N
     if not guest.lock:
         return None
     if guest.vmid in scene.seen.idle_locks:
-        minutes = f"{IDLE_LOCK_SECONDS / 60:.0f} minutes"
-        text = f"{guest} has the lock `migrate`, but no task has held it for {minutes}"
+        tool = "pct" if guest.kind is GuestKind.LXC else "qm"
+        text = f"{guest} has the lock `migrate` on {guest.node}, but no task holds it any more"
+        if not guest.power.holds_memory:
+            text += "; it is stopped, and nothing starts it"
+        text += f": when you are sure that none runs, `{tool} unlock {guest.vmid}`"
         return blocked(guest, Why.LOCK_LEFT_BEHIND, text, cause)
     return Waiting(guest.vmid, Why.GUEST_LOCKED, f"{guest} is locked ({guest.lock})", cause)
 

@@ -478,7 +478,7 @@ class Why(StrEnum):
     LOCK_LEFT_BEHIND = (
         "LockLeftBehind",
         "The task is gone but its lock is still on the guest.",
-        "The guest has the lock `migrate` for ten minutes, and no task of it runs.",
+        "The guest has the lock `migrate` for ten minutes and no task of it runs; sooner when its node was booted since, or when its task has ended and it does not run.",
         "Check that no task runs, then `qm unlock`. Drover never does.",
     )
     NOT_RUNNING_AFTERWARDS = (
@@ -486,6 +486,12 @@ class Why(StrEnum):
         "The guest arrived, but does not run as before.",
         "It ran before the move, and its node says half a minute after the move's end that it does not.",
         "Look at its console, then resume or start it.",
+    )
+    RECOVERED_BY_HA = (
+        "RecoveredByHa",
+        "Its node went offline during the move, and PVE HA started it on another one.",
+        "The source is offline, and the guest, which PVE HA manages, was seen on a node that was not the target.",
+        "Look at what became of the node.",
     )
     TARGET_MISMATCH = (
         "TargetMismatch",

@@ -25,6 +25,7 @@ from controller.model.observed import (
     Node,
     NodeState,
     Observed,
+    Power,
     Preconditions,
     ReplicationJob,
     Task,
@@ -85,6 +86,7 @@ class Observer:
         self._ha: HaStatus | None = None
         self._jobs: tuple[ReplicationJob, ...] = ()
         self._locked_since: dict[Vmid, float] = {}
+        self._migrating_since: dict[Vmid, float] = {}
         self._missing: tuple[selfcheck.Missing, ...] = ()
         self._rights_at = 0.0
         self._facts = FactReader(client, clock)
@@ -330,17 +332,30 @@ class Observer:
             configs=MappingProxyType(configs),
             skipped_rows=rows.skipped,
             partial=any(missing.hides for missing in self._missing),
-            idle_locks=self._idle_locks(tasks, quorate=status.quorate),
+            idle_locks=self._idle_locks(tasks, nodes, quorate=status.quorate),
         )
 
-    def _idle_locks(self, tasks: tuple[Task, ...], *, quorate: bool) -> frozenset[Vmid]:
+    def _idle_locks(self, tasks: tuple[Task, ...], nodes: Mapping[NodeName, Node], *, quorate: bool) -> frozenset[Vmid]:
         """Whose lock is all that is left of a move. Without quorum or rights tasks may be hidden: then nobody's."""
         now = self._clock.monotonic()
         moving = {task.vmid for task in tasks if task.running and task.migrates}
-        locked = [vmid for vmid, guest in self._guests.items() if guest.lock == "migrate" and vmid not in moving]
+        migrating = [vmid for vmid, guest in self._guests.items() if guest.lock == "migrate"]
+        locked = [vmid for vmid in migrating if vmid not in moving]
+        self._migrating_since = {vmid: self._migrating_since.get(vmid, now) for vmid in migrating}
         sure = quorate and not self._missing
         self._locked_since = {vmid: self._locked_since.get(vmid, now) if sure else now for vmid in locked}
-        return frozenset(vmid for vmid, since in self._locked_since.items() if now - since >= IDLE_LOCK_SECONDS)
+        return frozenset(
+            vmid
+            for vmid, since in self._locked_since.items()
+            if now - since >= IDLE_LOCK_SECONDS
+            or (sure and self._booted_after(vmid, nodes, now - self._migrating_since[vmid]))
+        )
+
+    def _booted_after(self, vmid: Vmid, nodes: Mapping[NodeName, Node], locked_seconds: float) -> bool:
+        """Whether the guest's node was booted since its lock was seen: no task outlives that. A locked guest is not started."""
+        node, guest = nodes.get(self._guests[vmid].node), self._guests[vmid]
+        up = node.uptime_seconds if node is not None and node.state is NodeState.ONLINE else None
+        return up is not None and up < locked_seconds and guest.power is Power.STOPPED
 
 
 def _value(part: Noun | BaseException) -> Noun:

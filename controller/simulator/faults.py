@@ -271,9 +271,9 @@ def hollow_ok(world: World, *, guest: int) -> None:
 
 @_fault
 def migration_fails(world: World, *, guest: int, phase: int = 2, text: str | None = None) -> None:
-    """Let the guest's next migration fail in phase 1, 2 or 3."""
+    """Let the guest's next migration fail in phase 1, 2 or 3; 4: in the cleaning up when all is done."""
     if phase not in _WORDS:
-        raise ValueError(f"migration-fails: phase is 1, 2 or 3, not {phase}")
+        raise ValueError(f"migration-fails: phase is 1, 2, 3 or 4, not {phase}")
     world.planned_failures[guest] = {phase: text or _WORDS[phase]}
 
 
@@ -281,6 +281,7 @@ _WORDS = {
     1: "storage migration failed - command 'set -o pipefail && pvesm export' failed: exit code 255",
     2: "kvm: error while loading state for instance 0x0 of device 'ram'",
     3: "unable to activate storage - got timeout",
+    4: "stopping vm failed - VM qmp command 'quit' failed - got timeout",
 }
 
 # workers

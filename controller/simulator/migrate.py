@@ -185,6 +185,10 @@ def _phase3(run: Migration) -> Generator[Wait, Any, None]:
         run.log("received interrupt - delayed")
     copying.free_source(run)
     run.unlock()
+    if 4 in run.fail_in:
+        run.log(f"ERROR: {run.fail_in[4]}")
+        run.log(f"ERROR: migration finished with problems (duration {run.duration()})")
+        raise TaskFailed("migration problems")
     run.log(f"migration finished successfully (duration {run.duration()})")
     world.log(
         "migration-end",

@@ -42,7 +42,7 @@ class Order:
 
 @dataclass(slots=True)
 class Migration:
-    """One running migration; `fail_in` is a fault's wish: phase 1, 2 or 3 fails with the given text."""
+    """One running migration; `fail_in` is a fault's wish: phase 1 to 4 fails with the given text."""
 
     world: World
     guest: Guest

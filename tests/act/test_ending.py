@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from controller.act.ending import (
     GRACE_SECONDS,
+    HA_RECOVERY_SECONDS,
     HA_START_SECONDS,
     NODE_LOST_SECONDS,
     Facts,
@@ -56,6 +57,8 @@ class More(TypedDict, total=False):
     sent: bool
     only_asked: bool
     ha_moving: bool
+    ha_managed: bool
+    source_lost: bool
     identity: GuestIdentity
 
 
@@ -104,8 +107,23 @@ ROWS = {
         on(PVE2, Word.ERROR, Power.PAUSED),
         Result.STUCK,
         Why.NOT_RUNNING_AFTERWARDS,
-        ("now it is paused on pve2", "start or resume it"),
+        ("now it is paused on pve2", "on no other node", "`qm resume 101` on pve2"),
         GRACE_SECONDS,
+        counts=True,
+    ),
+    "paused and locked on the target": Row(
+        on(PVE2, Word.ERROR, Power.PAUSED, lock="migrate"),
+        Result.STUCK,
+        Why.LOCK_LEFT_BEHIND,
+        ("now it is paused on pve2 with the lock", "`qm unlock 101` and `qm resume 101` on pve2"),
+        GRACE_SECONDS,
+        counts=True,
+    ),
+    "paused and locked, and nobody knows the task": Row(
+        on(PVE1, Word.UNREADABLE, Power.PAUSED, lock="migrate"),
+        Result.STUCK,
+        Why.LOCK_LEFT_BEHIND,
+        patience=IDLE_LOCK_SECONDS,
         counts=True,
     ),
     "HA takes longer to start it": Row(
@@ -217,6 +235,22 @@ ROWS = {
         Why.NODE_OFFLINE,
         ("pve1 went offline with VM 101 web on it",),
         NODE_LOST_SECONDS,
+    ),
+    "the source died, and HA looks after it": Row(
+        Facts(Word.UNREADABLE, where=PVE1, online=False, ha_managed=True, source_lost=True),
+        Result.STUCK,
+        Why.NODE_OFFLINE,
+        ("PVE HA has not recovered it in 10 minutes", "`ha-manager status`"),
+        HA_RECOVERY_SECONDS,
+    ),
+    "HA has recovered it elsewhere": Row(
+        on(PVE3, Word.UNREADABLE, ha_managed=True, source_lost=True),
+        Result.FAILED,
+        Why.RECOVERED_BY_HA,
+        ("pve1 went offline during the move", "PVE HA has recovered it on pve3"),
+    ),
+    "HA has recovered it on the target": Row(
+        on(PVE2, Word.UNREADABLE, ha_managed=True, source_lost=True), Result.SUCCEEDED, warns="started it anew there"
     ),
     "the target died with it": Row(
         Facts(Word.OK, where=PVE2, online=False), Result.STUCK, Why.NODE_OFFLINE, ("pve2",), NODE_LOST_SECONDS

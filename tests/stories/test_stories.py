@@ -27,6 +27,21 @@ def test_the_story_goes_as_it_is_told(path: Path, tmp_path: Path, accept: bool) 
     assert told == golden.read_text(encoding="utf-8")
 
 
+ENDINGS = {
+    "MoveSucceeded": "NodeMaintenance",
+    "MoveFailed": "MigrationAborted MigrationFailed TaskLost TargetMismatch RecoveredByHa Stalled DowntimeExceeded TimedOutMoving",
+    "MoveStuck": "LockLeftBehind NotRunningAfterwards NodeOffline",
+    "GuestGone": "GuestGone IdentityChanged",
+    "MoveRefused": "NotSubmitted",
+}
+
+
+@pytest.mark.parametrize(("event", "why"), [(event, why) for event, whys in ENDINGS.items() for why in whys.split()])
+def test_every_way_a_move_ends_has_a_story(event: str, why: str) -> None:
+    logs = [path.with_suffix(".log").read_text(encoding="utf-8") for path in STORIES]
+    assert any(f" {event}: " in line and f"({why})" in line for log in logs for line in log.splitlines())
+
+
 def test_a_story_repeats_byte_by_byte(tmp_path: Path) -> None:
     logs = []
     for run in ("first", "second"):
