@@ -478,7 +478,7 @@ class Why(StrEnum):
     LOCK_LEFT_BEHIND = (
         "LockLeftBehind",
         "The task is gone but its lock is still on the guest.",
-        "The guest has the lock `migrate` for ten minutes and no task of it runs; sooner when its node was booted since, or when its task has ended and it does not run.",
+        "The lock `migrate`, and no task for ten minutes; sooner when the node was booted since, or the guest does not run.",
         "Check that no task runs, then `qm unlock`. Drover never does.",
     )
     NOT_RUNNING_AFTERWARDS = (
