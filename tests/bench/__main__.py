@@ -8,11 +8,12 @@ import time
 
 from controller.report import log
 from controller.settings import LogSettings
-from tests.bench import clients, latency, memory, planner, requests, simulator
+from tests.bench import clients, latency, memory, placement, planner, requests, simulator
 
 PARTS = {
     "requests": requests,
     "planner": planner,
+    "placement": placement,
     "latency": latency,
     "memory": memory,
     "simulator": simulator,

@@ -8,7 +8,6 @@ import asyncio
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import urllib.request
 from collections import Counter
@@ -25,6 +24,7 @@ from controller.simulator.http import Server, serve
 from controller.simulator.routes import Simulator
 from controller.simulator.seed import ClusterFile
 from controller.simulator.world import World
+from tests.bench import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements" / "bench.lock"
@@ -150,7 +150,7 @@ class Bench:
 def main() -> None:
     """Let each client do its work; print its version, the calls it made and the errors it was answered with."""
     print("Other people's clients          version   calls  errors")
-    install()
+    environment.install(HOME, LOCK)
     asyncio.run(_play())
 
 
@@ -158,31 +158,6 @@ def versions() -> dict[str, str]:
     """The clients' versions in the lock."""
     found = re.findall(r"^([\w-]+)==([\w.]+)", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
     return {name: version for name, version in found if name in CLIENTS}
-
-
-def install() -> None:
-    """Make the clients' environment what the lock says. Raises CalledProcessError."""
-    uv = Path(sys.executable).with_name("uv")
-    python = HOME / "bin" / "python"
-    if not python.exists():
-        subprocess.run([uv, "venv", "-q", HOME], check=True)
-    sync: list[str | Path] = [uv, "pip", "sync", "-q", "--python", python, "--require-hashes", LOCK]
-    if subprocess.run(
-        sync, check=False, stderr=subprocess.DEVNULL
-    ).returncode:  # pip knows its own index and certificates
-        pip: list[str | Path] = [
-            sys.executable,
-            "-m",
-            "pip",
-            "--python",
-            python,
-            "install",
-            "-q",
-            "--require-hashes",
-            "-r",
-            LOCK,
-        ]
-        subprocess.run(pip, check=True)
 
 
 def _file() -> ClusterFile:
