@@ -124,12 +124,16 @@ def _refusal(outcome: Outcome, memory: Memory) -> Refusal | None:
 
 
 def news(outcomes: Iterable[Outcome], before: Memory) -> tuple[Outcome, ...]:
-    """The outcomes without refusals for what was known already: every obstacle is looked at again once a minute."""
+    """The outcomes without refusals for what was known already: every obstacle is looked at again once a minute.
+
+    That disks have to be replicated first is no news either: planning sees to it as soon as it knows the guest's config.
+    """
 
     def known(outcome: Outcome) -> bool:
         held = (before.backoffs.get(outcome.vmid), _refusal(outcome, before))
         said = {(each.why, each.message) for each in held if each is not None}
-        return outcome.result is Result.REFUSED and (outcome.why, outcome.message) in said
+        told = outcome.why is Why.FIRST_SYNC or (outcome.why, outcome.message) in said
+        return outcome.result is Result.REFUSED and told
 
     return tuple(outcome for outcome in outcomes if not known(outcome))
 

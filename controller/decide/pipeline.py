@@ -57,4 +57,6 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
         forget_origins=tuple(sorted(board.forget)),
         generations={resource.ref: resource.metadata.generation for resource in specs},
     )
-    return replace(plan, unsafe=verify(plan, specs, seen, memory) + replication.verify(wanted, specs, seen))
+    return replace(
+        plan, unsafe=verify(plan, specs, seen, memory) + replication.verify(plan.jobs, specs, seen, plan.all_moves)
+    )

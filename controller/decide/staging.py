@@ -37,6 +37,7 @@ OLD_SECONDS = 1200.0
 """A copy made for a move that is older than this is brought up to date first: the job runs every 15 minutes by itself."""
 PATIENCE_SECONDS = 180.0
 """How long a run that was asked for is waited for: PVE begins it within a minute, unless another job of the node is at work."""
+_MOST_TEXT = 100  # characters of an error, which is often a whole command line
 _MB = 1_000_000
 _MIB = 1 << 20
 _Word = Waiting | Blocked
@@ -49,9 +50,9 @@ class Staging:
     scene: Scene
     actions: list[JobAction] = field(default_factory=list)
     in_use: set[str] = field(default_factory=set)  # ids of jobs that moves of this plan need
-    _busy: dict[NodeName, str] = field(
+    _busy: dict[NodeName, tuple[Vmid, str]] = field(
         default_factory=dict
-    )  # nodes at work on a copy for a move, and what to say of it
+    )  # nodes at work on a copy for a move, and whose
 
     def __post_init__(self) -> None:
         for job in self.scene.seen.jobs:
@@ -66,7 +67,7 @@ class Staging:
         state = self._state(job)
         last_round = state is not None and state.running and state.duration_s is not None
         if state is None or not (last_round or _settled(job, state, self.scene)):
-            self._busy.setdefault(guest.node, f"{guest} is being copied to {job.target}")
+            self._busy.setdefault(guest.node, (guest.vmid, f"{guest} is being copied to {job.target}"))
 
     # One move
 
@@ -100,12 +101,13 @@ class Staging:
         if refused is not None:
             text = f"{guest} can't be replicated to {move.target}: {refused.message}"
             return blocked(guest, refused.why, text, move.cause)
-        if other := self._busy.get(guest.node):
-            return _wait(move, Why.FIRST_SYNC, f"{guest} ({amount}) is next to be copied to {move.target}: {other}")
+        other, doing = self._busy.get(guest.node, (guest.vmid, ""))
+        if other != guest.vmid:
+            return _wait(move, Why.FIRST_SYNC, f"{guest} ({amount}) waits to be copied to {move.target}: {doing}")
         text = f"{guest} is replicated to {move.target} first, so that {amount} need not move with it"
         taken = frozenset(job.id for job in self.scene.jobs.get(guest.vmid, ()))
         self._do(move, JobVerb.CREATE, free_job_id(guest.vmid, taken), text, Why.REPLICATE_FIRST)
-        self._busy[guest.node] = f"{guest} is being copied to {move.target}"
+        self._busy[guest.node] = guest.vmid, f"{guest} is being copied to {move.target}"
         return _wait(move, Why.FIRST_SYNC, f"{guest} waits for the first sync of {amount} to {move.target}")
 
     def _staged(self, move: Move, guest: Guest, job: ReplicationJob, load: object) -> _Word | None:
@@ -115,7 +117,7 @@ class Staging:
             return word
         if state is None:
             return _wait(move, Why.FIRST_SYNC, f"{guest} waits: {guest.node} has not told yet how job {job.id} stands")
-        if state.fail_count and not state.running:
+        if state.fail_count and (not state.running or state.fail_count >= BROKEN):
             return self._failing(move, guest, job, state)
         if _settled(job, state, self.scene):
             return None
@@ -151,7 +153,9 @@ class Staging:
         return _wait(move, Why.LAST_SYNC, f"{guest} waits for a last sync to {target}, because {took}")
 
     def _failing(self, move: Move, guest: Guest, job: ReplicationJob, state: ReplicationState) -> _Word:
-        said = " ".join(state.error.split()) or "PVE gives no reason"
+        said = _short(" ".join(state.error.split())) or "PVE gives no reason"
+        if state.why is not None:
+            said = f"{state.why.meaning.rstrip('.')} ({said})"
         times = f"{state.fail_count} times" if state.fail_count > 1 else "once"
         text = f"{guest} waits: its copy to {job.target} failed {times}: {said}"
         if state.fail_count >= BROKEN:
@@ -340,6 +344,10 @@ class Staging:
         shares = [width * network.share_percent // 100 for width in widths]
         known = [value for value in (move.options.bandwidth_limit_mib_s, *shares) if value]
         return max(1.0, round(min(known) * _MIB / _MB, 1)) if known else None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]} …"
 
 
 def _settled(job: ReplicationJob, state: ReplicationState, scene: Scene) -> bool:

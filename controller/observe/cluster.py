@@ -204,6 +204,7 @@ class Observer:
         if guest is None or told is None:
             return None, None, None, None
         config, setup = told
+        self._configs.put(config)
         last = self._guests.get(who.vmid)
         return (
             replace(guest, identity=config.identity, pool=last.pool if last is not None else ""),

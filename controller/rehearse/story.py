@@ -273,6 +273,9 @@ class _Teller:
         """Where everybody is in the end, and how often PVE was asked to change something."""
         for vmid, guest in sorted(stage.world.guests.items()):
             self._say("end", f"{vmid} {guest.run} on {guest.node}" + (f" locked {guest.lock}" if guest.lock else ""))
+        for job in stage.world.replication.values():
+            how = " disabled" * bool(job.get("disable")) + " being removed" * ("remove_job" in job)
+            self._say("end", f"replication job {job['id']} {job['source']}->{job['target']}{how}")
         writes = sorted(f"{call.method} {call.path}" for call in stage.calls if call.method != "GET")
         for line in sorted(set(writes)):
             self._say("end", f"{line} {writes.count(line)}x")

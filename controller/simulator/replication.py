@@ -357,6 +357,7 @@ class Replication:
         flow = world.network.start(guest.node, target, float(size), ceiling, run.owner)
         run.state.sending = Sending(flow, dataset, world.now)
         arrived = yield flow.done
+        self._tell(guest.node, job["id"], run.state, run.state.sending)
         run.state.sending = None
         if arrived is False:
             raise ReplicationFailed(f"command '{export}' failed: exit code 255")

@@ -114,10 +114,12 @@ class Recorder:
 class Lab:
     """One world, one state file, and a process that can die."""
 
-    def __init__(self, directory: Path, open_store: Callable[[Path, ClusterName], Store] = Store.open) -> None:
+    def __init__(
+        self, directory: Path, open_store: Callable[[Path, ClusterName], Store] = Store.open, cluster: str = CLUSTER
+    ) -> None:
         self.loop = VirtualLoop()
         self.clock = VirtualClock(self.loop)
-        self.world = World(load(CLUSTER))
+        self.world = World(load(cluster))
         auth = "PVEAPIToken=drover@pve!test=00000000-0000-4000-8000-000000000000"
         self.pve = Recorder(
             SimTransport(Simulator(self.world), clock=self.clock, auth=auth, endpoints=("pve3", "pve2", "pve1"))

@@ -172,3 +172,46 @@ def test_what_nodes_and_the_cluster_tell_of_themselves() -> None:
     assert run(pve.node_version(PVE1)) == (8, 4, 1)
     told = run(pve.node_time(PVE1))
     assert (told.epoch, told.zone) == (1777593600, "Europe/Vienna")
+
+
+def test_replication_jobs_are_asked_for_as_pve_wants_it() -> None:
+    job: dict[str, Json] = {
+        "id": "100-0",
+        "guest": 100,
+        "target": "pve2",
+        "source": "pve1",
+        "type": "local",
+        "digest": "d1",
+    }
+    pve = Scripted(
+        {
+            "GET /cluster/replication/100-0": job,
+            "POST /cluster/replication": None,
+            "PUT /cluster/replication/100-0": None,
+            "DELETE /cluster/replication/100-0": None,
+            "POST /nodes/pve1/replication/100-0/schedule_now": "",
+            "GET /nodes/pve1/replication/100-0/log": [{"n": 1, "t": "unable to open file - No such file or directory"}],
+        }
+    )
+    client = PveClient(pve)
+
+    async def ask() -> None:
+        found, digest = await client.replication_job("100-0")
+        assert (found.target, found.schedule, digest) == ("pve2", "*/15", "d1")
+        await client.create_job("100-0", PVE2, source=PVE1, schedule="*/5", rate_mb_s=None, comment="ours")
+        await client.change_job("100-0", {"rate": 12.5}, delete=("disable", "comment"), digest="d1")
+        await client.remove_job("100-0")
+        await client.remove_job("100-0", keep_data=True)
+        await client.remove_job("100-0", force=True)
+        await client.sync_now(PVE1, "100-0")
+        assert await client.job_log(PVE1, "100-0") == ((), 0)
+
+    asyncio.run(ask())
+    assert [params for method, _, params in pve.asked if method != "GET"] == [
+        {"id": "100-0", "type": "local", "target": "pve2", "source": "pve1", "schedule": "*/5", "comment": "ours"},
+        {"rate": 12.5, "delete": "comment,disable", "digest": "d1"},
+        {},
+        {"keep": True},
+        {"force": True},
+        {},
+    ]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.model.outcome import Progress
-from controller.pve.tasklog import follow, real_lines
+from controller.pve.tasklog import follow, follow_run, real_lines
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -357,3 +357,18 @@ def test_every_recorded_failure_names_a_cause_and_every_success_none() -> None:
             seen += 1
             assert bool(follow(Progress(), lines).error) == (lines[-1] != "TASK OK"), file.name
     assert seen > 30
+
+
+def test_a_run_of_a_replication_job_names_the_job_in_each_line() -> None:
+    lines = (
+        "2026-05-01 10:00:00 130-0: start replication job",
+        "2026-05-01 10:00:04 130-0: full send of tank/vm-130-disk-0@__replicate_130-0_1__ estimated size is 100G",
+        "2026-05-01 10:00:04 130-0: total estimated size is 100G",
+        "2026-05-01 10:00:04 130-0: TIME        SENT   SNAPSHOT tank/vm-130-disk-0@__replicate_130-0_1__",
+        "2026-05-01 10:00:05 130-0: 10:00:05    512M   tank/vm-130-disk-0@__replicate_130-0_1__",
+        "2026-05-01 10:00:06 130-0: 10:00:06   34.0G   tank/vm-130-disk-0@__replicate_130-0_1__",
+    )
+    half = follow_run(Progress(), lines[:3])
+    progress = follow_run(half, lines[3:])
+    assert (progress.transferred_bytes, progress.total_bytes) == (34 << 30, 100 << 30)
+    assert progress.lines == len(lines)
