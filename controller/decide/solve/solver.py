@@ -55,18 +55,22 @@ class _Solver:
         ]
 
     def _mending(self) -> int:
-        """What it costs at least that too many members of a group are in one domain: the cheapest of them move."""
+        """What it costs at least to mend groups that share no member with another: the cheapest of too many move."""
         model, total, seen = self.model, 0, set[int]()
         for number, rule in enumerate(model.rules):
+            if rule.weight or not rule.at_first or rule.kind is GroupKind.TOGETHER:
+                continue
             units = {model.unit_of[member] for member in self.problem.groups[number].members}
-            plain = rule.kind is GroupKind.APART and not rule.weight and rule.at_first and not units & seen
-            if not plain or any(model.must[unit] or len(model.members[unit]) > 1 for unit in units):
+            if units & seen or any(model.must[unit] or len(model.members[unit]) > 1 for unit in units):
                 continue
             seen |= units
+            price = {unit: options[1][0] for unit in units if len(options := model.options(unit)) > 1}
+            if rule.kind is GroupKind.SPREAD:  # one move brings the fullest and the emptiest nearer by two
+                total += sum(sorted(price.values())[: (rule.at_first + 1) // 2])
+                continue
             for domain, count in enumerate(rule.count):
-                here = [unit for unit in units if rule.domain[model.home[unit]] == domain and not model.stuck[unit]]
-                prices = sorted(options[1][0] for unit in here if len(options := model.options(unit)) > 1)
-                total += sum(prices[: max(0, count - rule.limit)])
+                here = [price[unit] for unit in price if rule.domain[model.home[unit]] == domain]
+                total += sum(sorted(here)[: max(0, count - rule.limit)])
         return total
 
     def run(self) -> Solution:
@@ -142,7 +146,7 @@ class _Solver:
         moved = [unit for unit, where in enumerate(state.place) if where not in (AS_IS, model.home[unit])]
         involved = sorted({*self.must, *moved})
         if not self.equal and self.floor < self._cost(involved) < BROKEN:
-            Search(state, involved, self.dice).run(self.effort // 4, enough=self.floor)
+            Search(state, involved, self.dice).run(self.effort // 5, enough=self.floor)
 
     def _tight(self) -> None:
         """The straight way failed: look harder, then move others, then find out why it is impossible."""
@@ -242,10 +246,19 @@ class _Solver:
             total += 2 * BROKEN if where == ABSENT else model.price(unit, where)
         return total
 
+    def _counted(self, number: int, places: Sequence[int]) -> list[int]:
+        """Members of a group per domain; the state does not follow those that are one unit."""
+        rule = self.model.rules[number]
+        count = [0] * len(rule.count)
+        for member in self.problem.groups[number].members:
+            if (domain := rule.domain[places[member]]) >= 0:
+                count[domain] += 1
+        return count
+
     def _solution(self, moved: set[int]) -> Solution:
-        model, state, items = self.model, self.state, self.problem.items
+        model, items = self.model, self.problem.items
         places = [item.at for item in items]
-        for unit, where in enumerate(state.place):
+        for unit, where in enumerate(self.state.place):
             assert where != ABSENT
             if where != AS_IS:
                 for member in model.members[unit]:
@@ -253,7 +266,7 @@ class _Solver:
         movers = [n for n, item in enumerate(items) if places[n] != item.at]
         prices = [items[n].cost for n in movers]
         penalty = sum(item.preference.get(where, 0) for item, where in zip(items, places, strict=True))
-        violations = [rule.violation(state.count[number]) for number, rule in enumerate(model.rules)]
+        violations = [rule.violation(self._counted(number, places)) for number, rule in enumerate(model.rules)]
         return Solution(
             places=tuple(places),
             unplaced=tuple(

@@ -22,7 +22,7 @@ class State:
         self.load = model.load.copy()
         self.count = [rule.count.copy() for rule in model.rules]
         self.work = 0
-        """How often `fits` was asked: the measure of every budget."""
+        """How much was asked of `fits` and `wishes`: the measure of every budget."""
 
     def take(self, unit: int) -> int:
         """Take the unit away from where it is; returns that."""
@@ -70,7 +70,7 @@ class State:
 
         spread: also ask groups that SPREAD, of which only the end of a search knows whether they are kept.
         """
-        self.work += 1
+        self.work += 1 + 2 * len(self.model.hard[unit])
         model, load, capacity = self.model, self.load, self.model.capacity
         base = where * model.resources
         at_home = model.home[unit] == where
@@ -99,6 +99,7 @@ class State:
     def wishes(self, unit: int, where: int) -> int:
         """What the Should groups of an absent unit would add to the cost if it were there."""
         total = 0
+        self.work += 4 * len(self.model.soft[unit])
         for number, many in self.model.soft[unit]:
             rule = self.model.rules[number]
             domain = rule.domain[where]

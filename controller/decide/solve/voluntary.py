@@ -4,6 +4,7 @@ Called by `solve.solver`.
 """
 
 from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
 
 from controller.decide.solve.model import AS_IS, PENALTY, moves_in
 from controller.decide.solve.pack import put_back
@@ -15,27 +16,39 @@ def improve(state: State, items: Iterable[int]) -> None:
     """Move units of these items while that lowers the penalty; what gains most for its bytes comes first."""
     model = state.model
     units = sorted({model.unit_of[item] for item in items})
-    free = [
-        unit
-        for unit in units
-        if not model.stuck[unit] and state.place[unit] == model.home[unit] and _wishes(state, unit)
-    ]
-    while free:
-        found = max((one for unit in free if (one := _best(state, unit)) is not None), default=None)
-        if found is None:
-            break
-        _, unit, where = found
+    free = {unit for unit in units if not model.stuck[unit] and state.place[unit] == model.home[unit]}
+    queue = [(-one[0], *one[1:]) for unit in sorted(free) if (one := _best(state, unit)) is not None]
+    heapify(queue)
+    while queue:
+        gain, unit, _ = heappop(queue)
+        if unit not in free or (now := _best(state, unit)) is None:
+            continue
+        if -now[0] > gain:  # worth less than when it was queued, for others have moved since
+            heappush(queue, (-now[0], *now[1:]))
+            continue
         state.take(unit)
-        state.put(unit, where)
+        state.put(unit, now[2])
         free.remove(unit)
+        for other in _companions(state, unit) & free:
+            if (one := _best(state, other)) is not None:
+                heappush(queue, (-one[0], *one[1:]))
     for number, rule in enumerate(model.rules):
         if rule.weight and rule.kind is GroupKind.TOGETHER:
-            _gather(state, number, set(free))
+            _gather(state, number, free)
+
+
+def _companions(state: State, unit: int) -> set[int]:
+    """The units in the same Should groups."""
+    model = state.model
+    return {model.unit_of[item] for number, _ in model.soft[unit] for item in model.problem.groups[number].members}
 
 
 def _wishes(state: State, unit: int) -> bool:
+    """Whether anything could be better for the unit."""
     model = state.model
-    return bool(model.soft[unit]) or any(model.problem.items[item].preference for item in model.members[unit])
+    return any(model.rules[number].violation(state.count[number]) for number, _ in model.soft[unit]) or any(
+        model.problem.items[item].preference for item in model.members[unit]
+    )
 
 
 def _penalty(state: State, unit: int, where: int) -> int:
@@ -48,6 +61,8 @@ def _penalty(state: State, unit: int, where: int) -> int:
 def _best(state: State, unit: int) -> tuple[float, int, int] | None:
     """(Gain per move and byte, unit, bin) of the best bin that is better than home."""
     model = state.model
+    if not _wishes(state, unit):
+        return None
     home = state.take(unit)
     now = _penalty(state, unit, home)
     best: tuple[float, int, int] | None = None
