@@ -3,11 +3,11 @@
 Filled by the planners, in order of importance; read by `decide.pipeline`.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from controller.decide.placement import Budget, Intent, assign, assign_as_is
+from controller.decide.placement import Intent, assign_as_is
 from controller.decide.scene import Scene
+from controller.decide.solve.problem import Proof
 from controller.decide.stage import Stage
 from controller.decide.staging import Staging
 from controller.model.ids import NodeName, Vmid
@@ -25,6 +25,7 @@ class Board:
     flying: set[Vmid] = field(default_factory=set)
     staying: set[Vmid] = field(default_factory=set)  # left on a node in maintenance on purpose
     forget: set[Vmid] = field(default_factory=set)  # origins that mean nothing any more
+    proof: Proof = Proof.NONE  # what is known about the moves that are not voluntary
     _spoken: set[Vmid] = field(default_factory=set)
 
     def put(self, word: Waiting | Blocked) -> None:
@@ -71,15 +72,17 @@ class Draft:
     now: Stage  # who counts where at this instant, flights on both sides
     later: Stage  # who counts where when everything that is planned so far is done
     board: Board = field(default_factory=Board)
-    budget: Budget = field(default_factory=Budget)
     staging: Staging = field(init=False)
 
     def __post_init__(self) -> None:
         self.staging = Staging(self.scene)
 
-    def place(self, intents: Iterable[Intent]) -> tuple[dict[Vmid, NodeName], list[Intent]]:
-        """Targets for all of them together, and those that found none (`placement.assign`)."""
-        return assign(intents, self.now, self.later, self.budget)
+    def where(self) -> dict[Vmid, NodeName]:
+        """The node of every guest once everything that is decided so far is done."""
+        found = {vmid: guest.node for vmid, guest in self.scene.seen.guests.items()}
+        found.update((vmid, flight.target) for vmid, flight in self.scene.memory.flights.items())
+        found.update((intent.guest.vmid, target) for intent, target in self.board.assigned)
+        return found
 
     def place_as_is(self, intent: Intent) -> NodeName | None:
         """A target that makes nothing worse (`placement.assign_as_is`)."""

@@ -16,24 +16,18 @@ from controller.model.plan import Blocked, DrainMode, Lane, Waiting
 from controller.model.reasons import Why
 
 
-def plan(draft: Draft) -> None:
-    """Give a word to every guest on every node that is evacuated."""
+def leaving(draft: Draft) -> list[Intent]:
+    """Who has to leave nodes that are evacuated; everybody else on them gets a word."""
     scene, board = draft.scene, draft.board
     holds = held(scene)
     drains = [(n, m) for n, m in scene.wanted.maintenance.items() if m.mode is DrainMode.EVACUATE]
-    leaving = [
+    found = [
         _intent(scene, board, guest, maintenance, holds)
         for node, maintenance in drains
         for guest in scene.residents.get(node, ())
         if not board.knows(guest.vmid)
     ]
-    intents = [intent for intent in leaving if intent is not None]
-    found, failed = draft.place(intents)
-    for intent in intents:
-        if intent.guest.vmid in found:
-            board.assign(intent, found[intent.guest.vmid])
-    for intent in failed:
-        _last_resort(draft, intent)
+    return [intent for intent in found if intent is not None]
 
 
 def held(scene: Scene) -> Mapping[NodeName, str]:
@@ -120,25 +114,28 @@ def _leaving(scene: Scene, guest: Guest, maintenance: Maintenance, *, musts: boo
     )
 
 
-def _last_resort(draft: Draft, intent: Intent) -> None:
-    """No target keeps every promise and improves something: try what makes nothing worse, then what was explicitly allowed."""
+def last_resort(draft: Draft, intent: Intent, known: str = "") -> None:
+    """No target keeps every promise and improves something: try what makes nothing worse, then what was explicitly allowed.
+
+    known: what is known about why there is no target, for the word about a guest that stays.
+    """
     scene, board, guest = draft.scene, draft.board, intent.guest
-    maintenance = scene.wanted.maintenance[guest.node]
+    maintenance = scene.wanted.maintenance.get(guest.node) if intent.lane is Lane.DRAIN else None
     target = draft.place_as_is(intent)
-    if target is None and maintenance.override_must:
+    if target is None and maintenance is not None and maintenance.override_must:
         intent = replace(
             _leaving(scene, guest, maintenance, musts=False), because=f"{intent.because}, overriding Musts"
         )
         target = draft.place_as_is(intent)
     if target is not None:
         board.assign(intent, target)
-    elif maintenance.optional:
+    elif maintenance is not None and maintenance.optional:
         board.stay(guest.vmid)
     else:
-        board.say(no_way(draft, intent))
+        board.say(no_way(draft, intent, known))
 
 
-def no_way(draft: Draft, intent: Intent) -> Blocked:
+def no_way(draft: Draft, intent: Intent, known: str = "") -> Blocked:
     """The word about a guest for which no node is left."""
     scene, guest = draft.scene, intent.guest
     fence = scene.wanted.fences.get(guest.vmid)
@@ -148,4 +145,5 @@ def no_way(draft: Draft, intent: Intent) -> Blocked:
     # What keeps it from every node that policies and nodes leave open is the reason; of several none is the one.
     whys = {refusal.why for refusal in refusals(scene, guest).values()} if not intent.nodes else set()
     why = whys.pop() if len(whys) == 1 else Why.NO_TARGET_FITS
-    return blocked(guest, why, no_target(scene, draft.later, guest), intent.cause)
+    text = no_target(scene, draft.later, guest)
+    return blocked(guest, why, f"{text}; {known}" if known else text, intent.cause)

@@ -4,6 +4,7 @@ An origin is void when somebody moved the guest by hand, when the VMID is anothe
 and when the maintenance says that guests stay.
 """
 
+from controller.decide import joint
 from controller.decide.draft import Draft
 from controller.decide.explain import no_room, no_seat, refusals, replica_nodes
 from controller.decide.gate import blocked, gate, options
@@ -33,7 +34,7 @@ def plan(draft: Draft) -> None:
                 board.say(word)
             else:
                 intents.append(_intent(scene, guest, origin))
-    found, failed = draft.place(intents)
+    found, failed = joint.place(draft, intents)
     draining = any(intent.lane is Lane.DRAIN for intent, _ in board.assigned) or any(
         # What a drain that was called off has started has its place already.
         flight.lane is Lane.DRAIN and flight.source in scene.wanted.maintenance

@@ -5,7 +5,7 @@ desired, then who leaves nodes in maintenance, who breaks a Must, who goes home;
 
 from dataclasses import replace
 
-from controller.decide import evacuation, homecoming, repair, replication
+from controller.decide import homecoming, joint, replication
 from controller.decide.draft import Draft
 from controller.decide.drains import drains
 from controller.decide.order import schedule
@@ -32,7 +32,7 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
     for vmid in seen.guests:
         if scene.flying(vmid):
             board.fly(vmid)
-    for planner in (evacuation, repair, homecoming):
+    for planner in (joint, homecoming):
         planner.plan(draft)
     schedule(draft)
     staging = draft.staging

@@ -1,60 +1,38 @@
-"""Musts that do not hold: mended with the fewest moves, and never touched while they hold. Called by `decide.pipeline`."""
+"""Musts that do not hold: who breaks them, and what is said of those who can't be helped. Called by `decide.joint`."""
 
-from collections.abc import Iterable
-from itertools import combinations, islice
+from collections import Counter
+from collections.abc import Collection
 
 from controller.decide.draft import Draft
 from controller.decide.evacuation import no_way
-from controller.decide.explain import names, shunned
-from controller.decide.gate import gate, options
-from controller.decide.placement import Intent, open_nodes
+from controller.decide.explain import names
+from controller.decide.gate import gate
+from controller.decide.placement import Intent, other
 from controller.decide.scene import Scene
-from controller.decide.stage import Stage
-from controller.model.desired import Apart, Fence, NodeRule
-from controller.model.ids import NodeName, ObjectRef, Vmid
-from controller.model.observed import Guest
+from controller.model.desired import Apart, Fence, Group, NodeRule, Spread, Together
+from controller.model.ids import NodeName, Vmid
 from controller.model.plan import Blocked, Lane, Waiting
 from controller.model.reasons import Why
 
-_COMBINATIONS = 24
 
-
-def plan(draft: Draft) -> None:
-    """Say who has to move because of a Must, nodes first: that may put a group right on the way."""
-    _fences(draft)
-    for index, group in enumerate(draft.scene.wanted.groups):
-        if isinstance(group, Apart) and group.must and group.corrects:
-            for domain, members in draft.later.overfull(index):
-                _thin_out(draft, group, domain, members)
-
-
-# Nodes
-
-
-def _fences(draft: Draft) -> None:
+def strays(draft: Draft, leaving: Collection[Vmid]) -> list[Intent]:
+    """Who is on a node that a Must about nodes forbids; those that can't move now get a word. `leaving` move anyway."""
     scene, board = draft.scene, draft.board
     intents = []
     for vmid, fence in sorted(scene.wanted.fences.items()):
         guest = scene.seen.guests[vmid]
         rule = _broken(fence, guest.node)
-        if rule is None or board.knows(vmid):
+        if rule is None or vmid in leaving or board.knows(vmid):
             continue
         if word := gate(scene, guest, rule.ref, Lane.REPAIR):
             board.say(word)
-        else:
-            verb = "wants it on" if rule.why is Why.NODE_AFFINITY else "keeps it off"
-            where = ", ".join(rule.order or sorted(rule.nodes)) if rule.why is Why.NODE_AFFINITY else guest.node
-            intents.append(_intent(scene, guest, rule.why, rule.ref, f"{rule.ref} {verb} {where}"))
-    found, failed = draft.place(intents)
-    for intent in intents:
-        if intent.guest.vmid in found:
-            board.assign(intent, found[intent.guest.vmid])
-    for intent in failed:
-        target = draft.place_as_is(intent)
-        if target is not None:
-            board.assign(intent, target)
-        else:
-            board.say(no_way(draft, intent))
+            continue
+        verb = "wants it on" if rule.why is Why.NODE_AFFINITY else "keeps it off"
+        where = ", ".join(rule.order or sorted(rule.nodes)) if rule.why is Why.NODE_AFFINITY else guest.node
+        intents.append(
+            other(scene, guest, Lane.REPAIR, why=rule.why, cause=rule.ref, because=f"{rule.ref} {verb} {where}")
+        )
+    return intents
 
 
 def _broken(fence: Fence, node: NodeName) -> NodeRule | None:
@@ -62,96 +40,103 @@ def _broken(fence: Fence, node: NodeName) -> NodeRule | None:
     return next((rule for rule in fence.rules if rule.corrects and node not in rule.nodes), None)
 
 
-def _intent(scene: Scene, guest: Guest, why: Why, cause: ObjectRef, because: str) -> Intent:
-    nodes, preferred = open_nodes(scene, guest)
-    return Intent(
-        guest=guest,
-        lane=Lane.REPAIR,
-        why=why,
-        cause=cause,
-        because=because,
-        nodes=nodes,
-        preferred=preferred,
-        options=options(scene, guest),
-        size=scene.needs.get(guest.vmid) or 0,
-        shunned=shunned(scene, guest),
-    )
-
-
 # Groups
 
 
-def _thin_out(draft: Draft, group: Apart, domain: str, members: tuple[Vmid, ...]) -> None:
-    """Move as many out of the domain as are too many: those that mend most, then those that are cheapest to move.
+def wrong(draft: Draft) -> tuple[int, ...]:
+    """Musts about several guests that are to be mended: broken now and when all that flies has landed.
 
-    Too many now and later: what flights mend is left to them, and what they may break is judged when they have landed.
+    What flights mend is left to them, and what they may break is judged when they have landed.
     """
-    here = [v for v in members if group.domains.get(draft.scene.seen.guests[v].node) == domain]
-    excess = len(here) - group.most
-    if excess <= 0:
-        return
-    because = f"{group.ref} allows {group.most} in {domain}, which has {names(draft.scene, members)}"
-    intents, words = _movable(draft, group, here, because)
-    leaving = _choose(draft, intents, min(excess, len(intents)))
-    for intent, target in leaving:
-        draft.board.assign(intent, target)
-    missing = excess - len(leaving)
-    gone = {intent.guest.vmid for intent, _ in leaving}
-    words += [no_way(draft, intent) for intent in intents if intent.guest.vmid not in gone]
-    # Those that wait come first: a lock ends by itself, a lack of room does not.
-    for word in sorted(words, key=lambda word: (isinstance(word, Blocked), word.vmid))[:missing]:
-        draft.board.say(word)
-
-
-def _movable(
-    draft: Draft, group: Apart, members: list[Vmid], because: str
-) -> tuple[list[Intent], list[Waiting | Blocked]]:
-    """Members that could leave, the best first, and the words about those that can't."""
-    scene = draft.scene
-    intents: list[Intent] = []
-    words: list[Waiting | Blocked] = []
-    for vmid in members:
-        guest = scene.seen.guests[vmid]
-        if draft.board.knows(vmid):
-            continue
-        if word := gate(scene, guest, group.ref, Lane.REPAIR):
-            words.append(word)
-        else:
-            intents.append(_intent(scene, guest, Why.KEEP_APART, group.ref, because))
-    intents.sort(key=lambda intent: (-_mends(scene, draft.later, intent.guest), intent.size, intent.guest.vmid))
-    return intents, words
-
-
-def _mends(scene: Scene, later: Stage, guest: Guest) -> int:
-    """In how many overfull groups the guest is one too many where it will be."""
-    return sum(
-        isinstance(group := scene.wanted.groups[index], Apart)
-        and group.must
-        and len(later.seated(index, guest.node)) > group.most
-        for index in scene.wanted.groups_of.get(guest.vmid, ())
+    scene, where = draft.scene, draft.where()
+    here = {vmid: guest.node for vmid, guest in scene.seen.guests.items()}
+    return tuple(
+        index
+        for index, group in enumerate(scene.wanted.groups)
+        if group.must
+        and group.corrects
+        and misplaced(scene, group, here)
+        and (not scene.memory.flights or misplaced(scene, group, where))
     )
 
 
-def _choose(draft: Draft, intents: list[Intent], count: int) -> list[tuple[Intent, NodeName]]:
-    """The first choice of `count` guests that all find a place, else the one of which most do. They count as moved."""
-    best: dict[Vmid, NodeName] = {}
-    for chosen in islice(combinations(intents, count), _COMBINATIONS) if count > 0 else ():
-        found, _ = draft.place(chosen)
-        if len(found) == count:
-            best = found
-            break
-        _undo(chosen, found, draft.later)
-        best = found if len(found) > len(best) else best
+def misplaced(scene: Scene, group: Group, where: dict[Vmid, NodeName]) -> dict[str, tuple[Vmid, ...]]:
+    """Members by domain, of the domains that some of them have to leave; empty while the rule holds."""
+    there: dict[str, list[Vmid]] = {}
+    for vmid in sorted(group.members):
+        if vmid in where and (domain := group.domains.get(where[vmid])) is not None:
+            there.setdefault(domain, []).append(vmid)
+        elif vmid in where and isinstance(group, Together):
+            there.setdefault("", []).append(vmid)
+    if isinstance(group, Apart):
+        found = {domain: members for domain, members in there.items() if len(members) > group.most}
+    elif isinstance(group, Together):
+        most = max(there, key=lambda domain: (len(there[domain]), domain), default="")
+        found = {domain: members for domain, members in there.items() if domain != most}
     else:
-        for intent in intents:
-            if target := best.get(intent.guest.vmid):
-                draft.later.leave(intent.guest.vmid, intent.guest.node)
-                draft.later.arrive(intent.guest.vmid, target)
-    return [(intent, best[intent.guest.vmid]) for intent in intents if intent.guest.vmid in best]
+        found = _uneven(scene, group, there)
+    return {domain: tuple(members) for domain, members in sorted(found.items())}
 
 
-def _undo(chosen: Iterable[Intent], found: dict[Vmid, NodeName], later: Stage) -> None:
-    for intent in chosen:
-        if target := found.get(intent.guest.vmid):
-            later.leave(intent.guest.vmid, target)
-            later.arrive(intent.guest.vmid, intent.guest.node)
+def _uneven(scene: Scene, group: Spread, there: dict[str, list[Vmid]]) -> dict[str, list[Vmid]]:
+    accepting = {group.domains[n] for n in scene.seen.nodes.keys() - scene.shut.keys() if n in group.domains}
+    counts = Counter({domain: len(members) for domain, members in there.items()})
+    least = min((counts[domain] for domain in accepting & group.reachable), default=None)
+    if least is None:
+        return {}
+    return {domain: members for domain, members in there.items() if len(members) - least > group.skew}
+
+
+def mending(draft: Draft, vmid: Vmid, wrong: Collection[int]) -> Intent | None:
+    """Why the guest moves, if that is because of one of the Musts that are `wrong`."""
+    scene = draft.scene
+    for index in scene.wanted.groups_of.get(vmid, ()):
+        if index in wrong:
+            return _intent(scene, scene.wanted.groups[index], vmid)
+    return None
+
+
+def _intent(scene: Scene, group: Group, vmid: Vmid) -> Intent:
+    because = _because(scene, group, vmid)
+    return other(scene, scene.seen.guests[vmid], Lane.REPAIR, why=group.why, cause=group.ref, because=because)
+
+
+def _because(scene: Scene, group: Group, vmid: Vmid) -> str:
+    node = scene.seen.guests[vmid].node
+    domain = group.domains.get(node, node)
+    here = {v: scene.seen.guests[v].node for v in group.members}
+    there = [v for v in sorted(group.members) if group.domains.get(here[v]) == domain]
+    match group:
+        case Apart():
+            return f"{group.ref} allows {group.most} in {domain}, which has {names(scene, there)}"
+        case Together():
+            return f"{group.ref} keeps it together with {names(scene, sorted(group.members - {vmid}))}"
+        case Spread():
+            return f"{group.ref} allows domains to differ by {group.skew}, and {domain} has {len(there)} of its guests"
+
+
+def left(draft: Draft, broken: Collection[int]) -> None:
+    """A word for as many members of each Must that stays broken as would have to move."""
+    scene = draft.scene
+    where = draft.where()
+    for index in broken:
+        group = scene.wanted.groups[index]
+        for members in misplaced(scene, group, where).values():
+            excess = len(members) - group.most if isinstance(group, Apart) else len(members)
+            if isinstance(group, Spread):
+                excess = 1
+            words = [word for vmid in members if (word := _word(draft, group, vmid)) is not None]
+            # Those that wait come first: a lock ends by itself, a lack of room does not.
+            words.sort(key=lambda word: (isinstance(word, Blocked), word.vmid))
+            spoken = sum(draft.board.knows(vmid) for vmid in members)
+            for word in words[: max(0, excess - spoken)]:
+                draft.board.say(word)
+
+
+def _word(draft: Draft, group: Group, vmid: Vmid) -> Waiting | Blocked | None:
+    scene, guest = draft.scene, draft.scene.seen.guests[vmid]
+    if draft.board.knows(vmid):
+        return None
+    if word := gate(scene, guest, group.ref, Lane.REPAIR):
+        return word
+    return no_way(draft, _intent(scene, group, vmid))

@@ -3,7 +3,7 @@
 Called by `loop.daemon`, by nobody else. Nothing waits in here for a migration: it is started, and seen again at a later tick.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from controller.act import backoff, breaker, execute, guardrails, inflight, jobs, media
@@ -14,7 +14,7 @@ from controller.decide import replication
 from controller.loop.planner import Planner
 from controller.model.errors import DroverError
 from controller.model.event import Event
-from controller.model.ids import ClusterName
+from controller.model.ids import ClusterName, NodeName, Vmid
 from controller.model.observed import Observed
 from controller.model.outcome import Outcome
 from controller.model.plan import Plan
@@ -158,12 +158,19 @@ async def _planned(parts: Parts, specs: Specs, view: ClusterView, fuses: Breaker
         parts.store.clear_backoff(backoff.outdated(parts.store.memory(), specs))
         parts.store.forget_refusals(backoff.outdated_refusals(parts.store.memory(), specs))
         spared = {node: trip.message for node, trip in fuses.nodes.items()}
-        plan = await parts.planner(specs, view.seen, replace(parts.store.memory(), spared=spared))
+        plan = await parts.planner(
+            specs, view.seen, replace(parts.store.memory(), spared=spared, targets=_targets(view.plan))
+        )
         parts.store.forget_origins(plan.forget_origins)
         parts.store.note_replication(plan.replicas.deletions, plan.replicas.gone_since)
     except DroverError as error:
         return replace(view, armed=Finding(False, error.why, error.message), memory=parts.store.memory())
     return replace(view, plan=plan, memory=parts.store.memory())
+
+
+def _targets(plan: Plan | None) -> Mapping[Vmid, NodeName]:
+    """Where the plan before wanted guests: one that is made anew while moves run should not change its mind."""
+    return {move.vmid: move.target for move in plan.all_moves} if plan is not None else {}
 
 
 def _refuse_another_cluster(store: Store, seen: Observed) -> None:

@@ -162,4 +162,7 @@ class Memory:
     media: Mapping[Vmid, Ejected] = field(default_factory=lambda: MappingProxyType({}))
     overrides: Mapping[NodeName, Override] = field(default_factory=lambda: MappingProxyType({}))
     spared: Mapping[NodeName, str] = field(default_factory=lambda: MappingProxyType({}))  # by the breaker; the reason
+    targets: Mapping[Vmid, NodeName] = field(
+        default_factory=lambda: MappingProxyType({})
+    )  # of the plan before; kept if possible
     replication: ReplicationMemory = field(default_factory=ReplicationMemory)

@@ -68,6 +68,13 @@ class Why(StrEnum):
         "",
     )
 
+    MAKES_ROOM = (
+        "MakesRoom",
+        "It need not move itself, but a guest that has to move finds a place in no other way.",
+        "The solver found no arrangement with fewer moves; the sentence names the guest that room is made for.",
+        "",
+    )
+
     # Why a move waits
     SLOT_TAKEN = (
         "SlotTaken",
