@@ -3,9 +3,10 @@
 First with those alone who have to move, and their groups; if that leaves anything undone, with everybody who may move at all.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from controller.decide import evacuation, repair
 from controller.decide.draft import Draft
@@ -13,13 +14,17 @@ from controller.decide.explain import names, size
 from controller.decide.gate import gate
 from controller.decide.placement import Intent, other
 from controller.decide.puzzle import Puzzle, puzzle
-from controller.decide.solve.problem import Core, Proof, Shortage, Solution
-from controller.decide.solve.solver import solve
+from controller.decide.solve.problem import Core, Problem, Proof, Shortage, Solution
+from controller.decide.solve.solver import DEFAULT, solve
 from controller.model.desired import Together
 from controller.model.ids import GuestKind, NodeName, ObjectRef, Vmid
 from controller.model.plan import Lane
 from controller.model.reasons import Why
 
+_SHORT = 60_000
+"""Effort that suffices where there is room: some hundredths of a second. Where that finds no place for somebody, and nothing
+proves that there is none, the whole effort is spent."""
+_PER_GUEST = 2_000
 _ROOM = ObjectRef("Drover", "room")
 """Stands for whoever room is made for while it is not known yet who that is; only in words that nobody reads."""
 
@@ -30,15 +35,9 @@ class Answer:
 
     moved: Mapping[Vmid, NodeName]
     unplaced: frozenset[Vmid]
-    broken: frozenset[int]  # indexes into `Desired.groups`: Musts that still do not hold
     proof: Proof
     cores: tuple[Core, ...]
     puzzle: Puzzle
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is left undone."""
-        return not self.unplaced and not self.broken
 
 
 def plan(draft: Draft) -> None:
@@ -50,10 +49,14 @@ def plan(draft: Draft) -> None:
         return
     near = _near(draft, intents, wrong)
     answer = _answer(draft, intents, near)
-    if not answer.complete or (wrong and near):
+    if answer.unplaced or _broken(draft, wrong, answer):
         everyone = _everyone(draft, intents) | near
         if everyone != near:
             answer = _answer(draft, intents, everyone)
+        if (answer.unplaced or _broken(draft, wrong, answer)) and Proof.INFEASIBLE not in answer.proof:
+            answer = _answer(draft, intents, everyone, effort=DEFAULT)
+    elif len(answer.moved) > len(intents):  # with others allowed to move, too, there might be a plan with fewer moves
+        answer = replace(answer, proof=Proof.NONE)
     _settle(draft, intents, wrong, answer)
     draft.board.proof = answer.proof
 
@@ -68,9 +71,30 @@ def place(draft: Draft, intents: Iterable[Intent]) -> tuple[dict[Vmid, NodeName]
     return dict(answer.moved), [intent for intent in intents if intent.guest.vmid not in answer.moved]
 
 
-def _answer(draft: Draft, intents: Iterable[Intent], loose: AbstractSet[Vmid]) -> Answer:
+def _answer(draft: Draft, intents: Sequence[Intent], loose: AbstractSet[Vmid], *, effort: int = 0) -> Answer:
     asked = puzzle(draft.scene, draft.now, draft.where(), intents, loose, hint=draft.scene.memory.targets)
-    return read(asked, solve(asked.problem))
+    effort = effort or min(_SHORT, _PER_GUEST * (len(intents) + len(loose)))
+    return read(asked, _solved(_Asked(asked.problem, effort)))
+
+
+class _Asked:
+    """A problem as a key: while nothing changes it is not solved again at every tick."""
+
+    def __init__(self, problem: Problem, effort: int) -> None:
+        self.problem, self.effort = problem, effort
+        # `repr` shows every field, and mappings in the order in which they were made, which is always the same.
+        self._key = (effort, repr(problem))
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Asked) and self._key == other._key
+
+
+@lru_cache(maxsize=8)
+def _solved(asked: _Asked) -> Solution:
+    return solve(asked.problem, effort=asked.effort)
 
 
 def read(asked: Puzzle, solution: Solution) -> Answer:
@@ -80,11 +104,17 @@ def read(asked: Puzzle, solution: Solution) -> Answer:
     return Answer(
         moved=moved,
         unplaced=frozenset(asked.vmids[n] for n in solution.unplaced),
-        broken=frozenset(asked.groups[n] for n in solution.broken),
         proof=solution.proof,
         cores=solution.cores,
         puzzle=asked,
     )
+
+
+def _broken(draft: Draft, wrong: Iterable[int], answer: Answer) -> tuple[int, ...]:
+    """Musts that still do not hold afterwards."""
+    where = {**draft.where(), **answer.moved}
+    groups = draft.scene.wanted.groups
+    return tuple(index for index in wrong if repair.misplaced(draft.scene, groups[index], where))
 
 
 # Who may move
@@ -158,7 +188,7 @@ def _settle(draft: Draft, intents: list[Intent], wrong: tuple[int, ...], answer:
     for intent in intents:
         if intent.guest.vmid not in moved:
             evacuation.last_resort(draft, intent, _known(draft, intent, answer))
-    repair.left(draft, tuple(index for index in wrong if index in answer.broken))
+    repair.left(draft, _broken(draft, wrong, answer))
 
 
 def _move(draft: Draft, moved: Mapping[Vmid, NodeName]) -> None:

@@ -198,6 +198,10 @@ class _Maker:
             for n, node in enumerate(self.nodes):
                 if node not in rule.nodes:
                     penalty[n] = penalty.get(n, 0) + rule.weight
+        origin = self.scene.memory.origins.get(vmid)
+        if order and origin is not None and origin.identity.same_as(self.scene.seen.guests[vmid].identity):
+            for n, node in enumerate(self.nodes):
+                penalty[n] = penalty.get(n, 0) + (_STEP if node != origin.node else 0)
         fence = wanted.fences.get(vmid)
         if order and fence is not None and fence.order:
             for n, node in enumerate(self.nodes):

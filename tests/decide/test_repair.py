@@ -112,7 +112,7 @@ def test_racks_are_domains() -> None:
     racks = [pve_node("pve1", {"rack": "a"}), pve_node("pve2", {"rack": "a"}), pve_node("pve3", {"rack": "b"})]
     look = seen(THREE, [guest(101, "pve1"), guest(102, "pve2")])
     plan = decide(specs(*racks, apart("web", 101, 102, topologyKey="rack")), look, memory())
-    assert targets(plan) == {101: "pve3"}
+    assert targets(plan) in ({101: "pve3"}, {102: "pve3"})
 
 
 def test_a_node_without_the_label_is_no_safe_place() -> None:
