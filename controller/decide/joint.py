@@ -10,12 +10,13 @@ from functools import lru_cache
 
 from controller.decide import evacuation, repair
 from controller.decide.draft import Draft
-from controller.decide.explain import names, size
+from controller.decide.explain import names
 from controller.decide.gate import gate
 from controller.decide.placement import Intent, other
 from controller.decide.puzzle import Puzzle, puzzle
 from controller.decide.solve.problem import Core, Problem, Proof, Shortage, Solution
 from controller.decide.solve.solver import DEFAULT, solve
+from controller.decide.words import size
 from controller.model.desired import Together
 from controller.model.ids import GuestKind, NodeName, ObjectRef, Vmid
 from controller.model.plan import Lane
@@ -242,11 +243,12 @@ def _known(draft: Draft, intent: Intent, answer: Answer) -> str:
 def _proof(draft: Draft, core: Core, vmids: list[Vmid], asked: Puzzle) -> str:
     who = names(draft.scene, vmids)
     where = ", ".join(asked.nodes[n] for n in core.bins)
+    where += " have" if len(core.bins) > 1 else " has"
     match core.shortage:
         case Shortage.CAPACITY if core.resource == 0:
-            return f"proved: {who} need {size(core.need)}, and {where} have {size(core.room)} for them"
+            return f"proved: {who} need {size(core.need)}, and {where} {size(core.room)} for them"
         case Shortage.CAPACITY if core.resource == 1:
-            return f"proved: {who} need {core.need} vCPUs, and {where} have {core.room} for them"
+            return f"proved: {who} need {core.need} vCPUs, and {where} {core.room} for them"
         case Shortage.DOMAINS if core.group is not None:
             ref = draft.scene.wanted.groups[asked.groups[core.group]].ref
             return f"proved: {ref} leaves places for {core.room} of {who}"

@@ -78,6 +78,7 @@ class _Solver:
         if self.must:
             self._place()
             self._stick(hinted)
+            self._bring_back()
         self._prove()
         moved = {unit for unit, where in enumerate(self.state.place) if where not in (AS_IS, self.model.home[unit])}
         voluntary.improve(self.state, self.problem.soft_may_move)
@@ -124,6 +125,34 @@ class _Solver:
         slack = (new % PENALTY) // _STICKY
         if old > new + slack:
             put_back(state, places)
+
+    def _bring_back(self) -> None:
+        """Who has no place and lost its own to others gets it back, and whoever is in the way there goes home as well."""
+        state, model = self.state, self.model
+        homeless = [unit for unit, where in enumerate(state.place) if where == ABSENT]
+        while homeless:
+            unit = homeless.pop()
+            state.put(unit, AS_IS if model.must[unit] else model.home[unit])
+            bins = {where for where, _ in model.spots(unit)}
+            rules = {number for number, _ in model.hard[unit]}
+            for other, where in enumerate(state.place):
+                near = where in bins or not rules.isdisjoint(number for number, _ in model.hard[other])
+                if where < 0 or where == model.home[other] or not near:
+                    continue
+                if any(map(self._overloaded, bins)) or any(map(self._worse, rules)):
+                    state.take(other)
+                    homeless.append(other)
+
+    def _overloaded(self, where: int) -> bool:
+        state, model, base = self.state, self.model, where * self.model.resources
+        return any(
+            state.load[base + r] > model.capacity[base + r] and state.load[base + r] > model.load[base + r]
+            for r in range(model.resources)
+        )
+
+    def _worse(self, number: int) -> bool:
+        rule = self.model.rules[number]
+        return rule.violation(self.state.count[number]) > rule.at_first
 
     def _place(self) -> None:
         """Find places for all that must move."""
