@@ -8,7 +8,7 @@ import time
 
 from controller.report import log
 from controller.settings import LogSettings
-from tests.bench import clients, latency, memory, placement, planner, requests, simulator
+from tests.bench import clients, latency, localdisks, memory, placement, planner, requests, simulator
 
 PARTS = {
     "requests": requests,
@@ -18,6 +18,7 @@ PARTS = {
     "memory": memory,
     "simulator": simulator,
     "clients": clients,
+    "localdisks": localdisks,
 }
 
 
