@@ -180,12 +180,10 @@ class Staging:
             return None
         if not required and (state.fail_count or job.disabled or self._in_vain(job, state)):
             return None  # the move begins with a run of the job anyway: the rest is only larger
-        said = f"its replica on {job.target} is {age / 60:.0f} min old, and {policy.ref} calls"
-        text = f"{guest} waits for a sync: {said} {policy.spec.fresh_seconds} s fresh"
+        said = f"its replica on {job.target} is {age / 60:.0f} min old, and {policy.ref} wants {policy.spec.fresh_seconds} s"
         if not state.running and not job.disabled:
-            self._sync_now(
-                move, guest, job, state, f"{guest} is synced to {job.target} before it moves: {said} that old"
-            )
+            self._sync_now(move, guest, job, state, f"{guest} is synced to {job.target} before it moves: {said}")
+        text = f"{guest} waits for a sync: {said}"
         return _wait(move, Why.LAST_SYNC, text)
 
     def _in_vain(self, job: ReplicationJob, state: ReplicationState) -> bool:
