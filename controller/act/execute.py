@@ -12,9 +12,9 @@ from controller.act.inflight import HA_REQUEST
 from controller.clock import Clock
 from controller.decide import preflight
 from controller.model.errors import Ambiguous, Denied, DroverError, Rejected, Retry
-from controller.model.event import Event
-from controller.model.ids import GuestIdentity, Upid
-from controller.model.memory import Backoff, Flight, FlightPhase, Origin
+from controller.model.event import Event, EventType
+from controller.model.ids import GuestIdentity, ObjectRef, Upid
+from controller.model.memory import Backoff, Caution, Flight, FlightPhase, Origin
 from controller.model.observed import Fresh, Observed, Power, Task
 from controller.model.outcome import Outcome, Result
 from controller.model.plan import Move
@@ -23,6 +23,7 @@ from controller.model.view import Finding
 from controller.observe.cluster import Observer
 from controller.pve import upid as upids
 from controller.pve.client import PveClient
+from controller.report.events import Told
 from controller.report.store import Store
 from controller.specs import Specs
 
@@ -132,9 +133,11 @@ class _Starter:
     async def _submit(self, move: Move, look: _Look) -> Outcome:
         """Write the intent and ask PVE."""
         before = self.store.memory()
+        cautions = preflight.cautions(move, look.fresh, self.specs, self.seen, before)
         move = preflight.refine(move, look.fresh, self.specs, self.seen, before)
+        planned = replace(self._flight(move, look), cautions=cautions)
         try:
-            flight = self.store.begin_flight(self._flight(move, look), origin=self._origin(move, look))
+            flight = self.store.begin_flight(planned, origin=self._origin(move, look))
         except DroverError as error:
             return self.refused(move, [_objection(error.why, error.message)])
         running = look.fresh.guest is not None and look.fresh.guest.power.holds_memory
@@ -147,7 +150,16 @@ class _Starter:
             return self._outcome(move, Result.UNKNOWN, Why.ANSWER_LOST, text)
         except DroverError as error:
             return self._never_started(move, flight, error, before.origins.get(move.vmid))
+        for caution in cautions:
+            self.tell(self._caution(move, caution))
         return self._started(move, flight, upid)
+
+    def _caution(self, move: Move, caution: Caution) -> Event:
+        """Told once per guest and finding: the store counts repetitions."""
+        now = self.clock.wall()
+        text = f"{move.kind.noun} {move.vmid} {move.name} {move.source} -> {move.target} ({caution.why}): {caution.message}"
+        about = ObjectRef("Guest", str(move.vmid))
+        return Event(EventType.WARNING, Told.PREFLIGHT_WARNING, about, text, now, now)
 
     def _ejections(self, move: Move, look: _Look) -> Mapping[str, str]:
         return preflight.ejections(move, look.fresh, self.specs, self.seen, self.store.memory())

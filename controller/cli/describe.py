@@ -97,6 +97,9 @@ def _history(item: Data, now: float) -> Iterator[tuple[str, Cell]]:
         done = f"{size(sent)} of {size(total)}, {rate(number_at(item, '.status.progress.bytesPerSecond'))}"
         left = number_at(item, ".status.progress.etaSeconds")
         yield "Move", Cell(f"{text_at(item, '.status.progress.phase')}: {done}, {duration(left)} left", "busy")
+    warnings = value_at(item, ".status.warnings")
+    for one in warnings if isinstance(warnings, list) else ():
+        yield "Warning", Cell(f"{text_at(one, '.reason')}: {text_at(one, '.message')}", "warn")
     if value_at(item, ".status.origin") is not None:
         since = age(item, ".status.origin.since", now)
         yield (

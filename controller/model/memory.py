@@ -46,6 +46,14 @@ class Abort:
 
 
 @dataclass(frozen=True, slots=True)
+class Caution:
+    """What the look right before a move found worth knowing, although the move could start."""
+
+    why: Why
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Flight:
     """One attempt to move one guest. A UPID names the guest, not the target: the target is remembered here."""
 
@@ -69,6 +77,7 @@ class Flight:
     waiting_since: float = 0.0  # epoch seconds, our clock: the wait has to outlive restarts
     limits: Limits = Limits()
     abort: Abort | None = None  # written before PVE is asked to stop the task
+    cautions: tuple[Caution, ...] = ()
 
     @property
     def vmid(self) -> Vmid:

@@ -21,6 +21,7 @@ class Told(StrEnum):
     """The closed list of reasons of events. Why it happened is in the message, with a reason from `model.reasons`."""
 
     MOVE_STARTED = "MoveStarted"
+    PREFLIGHT_WARNING = "PreflightWarning"
     MOVE_REFUSED = "MoveRefused"
     MOVE_SUCCEEDED = "MoveSucceeded"
     MOVE_FAILED = "MoveFailed"

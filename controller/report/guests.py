@@ -44,6 +44,7 @@ def verdicts(view: ClusterView) -> Mapping[Vmid, Verdict]:
     found = {vmid: said.get(vmid, rest) for vmid in sorted(vmids)}
     for vmid, flight in view.memory.flights.items():
         text = f"{flight.source} -> {flight.target}"
+        text += f"; waiting for {flight.waiting}" if flight.waiting else ""
         text += f"; {flight.abort.why}: {flight.abort.message}" if flight.abort is not None else ""
         found[vmid] = Verdict(GuestState.MOVING, flight.why, text, "", flight.cause, flight.target)
     return found

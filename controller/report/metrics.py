@@ -6,7 +6,7 @@ library's global one.
 
 import asyncio
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import TypeVar
 
@@ -162,7 +162,8 @@ class Metrics:
         self._conditions = self._gauge("drover_conditions", "Objects, by their conditions.", "kind", "type", "status")
         self._findings = self._gauge(
             "drover_preflight_findings",
-            "What the look right before moves found against them in the last tick; one move may have several.",
+            "What the look right before moves holds against them: of those refused, and warnings of those under way;"
+            " `drover preflight GUEST` says what to do.",
             "reason",
         )
         self._armed = self._gauge(
@@ -217,8 +218,7 @@ class Metrics:
         self._look.labels(cluster).set(view.seen.at if view.seen is not None else 0)
         self._in_flight.labels(cluster).set(len(view.memory.flights))
         self._show_plan(cluster, view.plan, states(view))
-        found = (why for outcome in view.outcomes for why in outcome.findings)
-        self._one_of(self._findings, cluster, OBJECTIONS, _tally(found))
+        self._one_of(self._findings, cluster, OBJECTIONS, _tally(_found(view)))
         self._one_of(self._armed, cluster, ARMING, {view.armed.why: 1})
         self._show_conditions(cluster, statuses)
         self._replication.publish(view)
@@ -317,6 +317,22 @@ def _tick_result(view: ClusterView) -> TickResult:
     if not view.connected.ok:
         return TickResult.LOOK_FAILED
     return TickResult.PLAN_DISCARDED if view.armed.why in _DISCARDED else TickResult.SUCCESS
+
+
+def _found(view: ClusterView) -> Iterator[Why]:
+    """Every finding that is held against a move now: told in this tick, remembered of a guest or target, or a mere warning."""
+    told = {outcome.vmid: outcome.findings for outcome in view.outcomes if outcome.findings}
+    for findings in told.values():
+        yield from findings
+    for vmid, backoff in view.memory.backoffs.items():
+        if vmid not in told and backoff.failures == 0 and backoff.until > view.at:
+            yield backoff.why
+    for vmid, targets in view.memory.refusals.items():
+        for refusal in targets.values() if vmid not in told else ():
+            if refusal.until > view.at:
+                yield refusal.why
+    for flight in view.memory.flights.values():
+        yield from (caution.why for caution in flight.cautions)
 
 
 def _tally(items: Iterable[_Item]) -> dict[_Item, int]:

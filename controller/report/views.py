@@ -266,6 +266,8 @@ def _guest(guest: Guest, verdict: Verdict, view: ClusterView, policies: list[str
     progress = view.progress.get(guest.vmid)
     if progress is not None and guest.vmid in view.memory.flights:
         found["progress"] = progress_data(progress)
+    if (flight := view.memory.flights.get(guest.vmid)) is not None and flight.cautions:
+        found["warnings"] = _cautions(flight)
     origin = view.memory.origins.get(guest.vmid)
     if origin is not None:
         since = timestamp(origin.since)
@@ -305,10 +307,16 @@ def _flight(flight: Flight, view: ClusterView) -> Data:
         status["task"] = flight.upid
     if flight.waiting:
         status["waiting"] = flight.waiting
+    if flight.cautions:
+        status["warnings"] = _cautions(flight)
     progress = view.progress.get(flight.vmid)
     if progress is not None:
         status["progress"] = progress_data(progress)
     return _view("Migration", f"{flight.vmid}-{int(flight.started_at)}", view.cluster, status)
+
+
+def _cautions(flight: Flight) -> list[Data]:
+    return [{"reason": str(caution.why), "message": caution.message} for caution in flight.cautions]
 
 
 def _attempt(outcome: Outcome, cluster: ClusterName) -> Data:

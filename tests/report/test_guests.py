@@ -48,6 +48,13 @@ def test_a_guest_in_flight_that_the_look_missed_is_still_told_of() -> None:
     assert verdicts(replace(VIEW, seen=replace(VIEW.seen, guests=guests)))[Vmid(101)].state is GuestState.MOVING
 
 
+def test_what_a_move_waits_for_is_told() -> None:
+    waiting = replace(FLIGHT, waiting="PVE HA to fence pve1 and recover it")
+    memory = replace(VIEW.memory, flights={waiting.vmid: waiting})
+    said = verdicts(replace(VIEW, memory=memory))[waiting.vmid].message
+    assert said == "pve1 -> pve2; waiting for PVE HA to fence pve1 and recover it"
+
+
 def test_a_blocked_guest_says_what_to_do() -> None:
     verdict = verdicts(VIEW)[Vmid(105)]
     assert (verdict.why, verdict.remedy) == (Why.NO_TARGET_FITS, Why.NO_TARGET_FITS.remedy)

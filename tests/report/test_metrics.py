@@ -6,8 +6,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from controller.decide.preflight import CHECKS
 from controller.model.condition import Status
 from controller.model.ids import ClusterName
+from controller.model.memory import Backoff, Caution, Refusal
 from controller.model.outcome import Result
 from controller.model.reasons import Why
 from controller.model.view import Finding
@@ -17,7 +19,7 @@ from controller.report.guests import GuestState
 from controller.report.maintenance import MaintenanceState
 from controller.report.metrics import ARMING, METHODS, MOVES, OBJECTIONS, Metrics, Scrape, TickResult, born_moves
 from controller.specs import KINDS
-from tests.report.scene import CLUSTER, SEEN, SPECS, SUCCESS, VIEW, board
+from tests.report.scene import CLUSTER, FLIGHT, SEEN, SPECS, SUCCESS, VIEW, board
 
 # As promtool and the Prometheus naming rules have it.
 _UNITS = ("_seconds", "_bytes", "_total", "_info", "_percent", "_ratio")
@@ -225,6 +227,29 @@ def test_the_text_is_what_prometheus_reads() -> None:
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert families["drover_moves"].type == "counter"
     assert len(text) < 200_000
+
+
+def test_what_a_check_says_has_a_series() -> None:
+    assert {why for check in CHECKS for why in check.tells} <= set(OBJECTIONS)
+
+
+def test_findings_are_held_as_long_as_what_they_stop_or_warn_of() -> None:
+    metrics, at = born(), VIEW.at
+    plain = replace(VIEW.memory, flights={}, backoffs={}, refusals={})
+    vmid = SUCCESS.vmid
+    refusal = Refusal(SUCCESS.identity, SUCCESS.target, Why.NO_SPACE, "", until=at + 60)
+    held = {
+        Why.NO_QUORUM: replace(plain, backoffs={vmid: Backoff(SUCCESS.identity, 0, at + 60, Why.NO_QUORUM, "")}),
+        Why.NO_SPACE: replace(plain, refusals={vmid: {SUCCESS.target: refusal}}),
+        Why.CHANGE_PENDING: replace(
+            plain, flights={vmid: replace(FLIGHT, cautions=(Caution(Why.CHANGE_PENDING, "x"),))}
+        ),
+    }
+    for why, memory in held.items():
+        metrics.publish(replace(VIEW, outcomes=(), memory=memory), {})
+        assert value(metrics, "drover_preflight_findings", reason=why) == 1
+    metrics.publish(replace(VIEW, outcomes=(), memory=plain, at=at + 61), {})
+    assert value(metrics, "drover_preflight_findings", reason="ChangePending") == 0
 
 
 def test_findings_of_refused_moves_are_those_of_the_last_tick() -> None:

@@ -23,12 +23,24 @@ from controller.decide.preflight import (
 )
 from controller.decide.preflight.finding import Check, Finding, Level, Look
 from controller.model.ids import GuestKind
-from controller.model.memory import Memory
+from controller.model.memory import Caution, Memory
 from controller.model.observed import Fresh, Observed
 from controller.model.plan import Move
 from controller.specs import Specs
 
-__all__ = ["CHECKS", "Check", "Finding", "Level", "Look", "ejections", "findings", "mapped_to", "objections", "refine"]
+__all__ = [
+    "CHECKS",
+    "Check",
+    "Finding",
+    "Level",
+    "Look",
+    "cautions",
+    "ejections",
+    "findings",
+    "mapped_to",
+    "objections",
+    "refine",
+]
 
 CHECKS: Sequence[Check] = (
     cluster.cluster_is_quorate,
@@ -86,6 +98,12 @@ def mapped_to(move: Move, specs: Specs) -> frozenset[str]:
 def objections(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Memory) -> tuple[Finding, ...]:
     """Only what speaks against starting the move now; the first one is the reason to name."""
     return tuple(each for each in findings(move, fresh, specs, seen, memory) if each.level is Level.FAIL)
+
+
+def cautions(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Memory) -> tuple[Caution, ...]:
+    """What is worth knowing about a move that starts all the same."""
+    found = findings(move, fresh, specs, seen, memory)
+    return tuple(Caution(each.why, each.message) for each in found if each.level is Level.WARN)
 
 
 def ejections(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Memory) -> Mapping[str, str]:
