@@ -4,18 +4,22 @@ Making a cluster costs more than planning it, so all promises are asked of the s
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import product
 
 from hypothesis import HealthCheck, given, settings, target
 
 from controller.decide import decide
+from controller.decide.desired import desired
 from controller.decide.scene import scene
 from controller.decide.stage import stages
 from controller.decide.verify import verify
+from controller.model.desired import Apart, Group, Spread, Together
 from controller.model.ids import NodeName, Vmid
 from controller.model.observed import HaNodeState, NodeState
-from controller.model.plan import DrainMode, Lane, Plan
-from tests.decide.worlds import World, forgotten, in_flight, landed, reshuffles, worlds
+from controller.model.plan import DrainMode, Lane, Move, Plan
+from tests.decide.worlds import World, families, forgotten, in_flight, landed, reshuffles, worlds
 
 MANY = settings(max_examples=160, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
@@ -98,7 +102,52 @@ def higher_lanes_come_first(world: World, plan: Plan) -> None:
     assert Lane.BALANCE not in lanes
 
 
+def musts_about_groups_hold_whichever_moves_fail(world: World, plan: Plan) -> None:
+    """Sums of our own over every way in which the moves may end: under way, arrived, or back at the source."""
+    moves = plan.moves[:6]
+    losers = {conflict.loser for conflict in plan.conflicts}
+    ends = {vmid: who.node for vmid, who in world.seen.guests.items()}
+    ends |= {vmid: flown.target for vmid, flown in world.memory.flights.items()}
+    going = ends | {move.vmid: move.target for move in plan.all_moves}
+    for group in desired(world.specs, world.seen).groups:
+        concerned = [move for move in moves if move.vmid in group.members]
+        if not group.must or group.ref in losers or not concerned or _overridden(world, concerned):
+            continue
+        sure = {v: node for v, node in ends.items() if v in group.members and v not in _unsure(world, plan)}
+        before = _counts(group, sure.values())
+        whole = {group.domains.get(going[vmid]) for vmid in group.members}
+        for landed_ones in product((False, True), repeat=len(concerned)):
+            after = sure | {m.vmid: m.target for m, there in zip(concerned, landed_ones, strict=True) if there}
+            counts = _counts(group, after.values())
+            if isinstance(group, Apart):
+                assert max(counts.values(), default=0) <= max(group.most, *before.values(), 0), group
+            elif isinstance(group, Together):
+                assert len(counts) <= max(1, len(before)) or len(whole) == 1, group
+            elif len(moves) <= 6 and not _unsure(world, plan):
+                assert _skew(world, group, counts) <= max(group.skew, _skew(world, group, before)), group
+
+
+def _counts(group: Group, nodes: Iterable[NodeName]) -> Counter[str]:
+    return Counter(group.domains[node] for node in nodes if node in group.domains)
+
+
+def _skew(world: World, group: Spread, counts: Counter[str]) -> int:
+    """Flights may fail as well, so this is more than what the second opinion asks only when there are none."""
+    shut = scene(world.specs, world.seen, world.memory).shut
+    accepting = {group.domains[n] for n in world.seen.nodes if n not in shut and n in group.domains}
+    return max(counts.values(), default=0) - min((counts[each] for each in accepting & group.reachable), default=0)
+
+
+def _unsure(world: World, plan: Plan) -> set[Vmid]:
+    return set(plan.flying) - world.memory.flights.keys()
+
+
+def _overridden(world: World, moves: list[Move]) -> bool:
+    return any(move.lane is Lane.DRAIN and "overriding" in move.message for move in moves)
+
+
 PROMISES = (
+    musts_about_groups_hold_whichever_moves_fail,
     every_guest_is_accounted_for_exactly_once,
     the_second_opinion_agrees,
     equal_input_gives_an_equal_plan,
@@ -114,6 +163,15 @@ PROMISES = (
 @MANY
 @given(worlds())
 def test_every_plan_keeps_every_promise(world: World) -> None:
+    plan = plan_of(world)
+    target(len(plan.moves))
+    for promise in PROMISES:
+        promise(world, plan)
+
+
+@MANY
+@given(families())
+def test_groups_stay_whole_and_even_while_a_node_is_drained(world: World) -> None:
     plan = plan_of(world)
     target(len(plan.moves))
     for promise in PROMISES:

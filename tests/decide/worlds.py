@@ -112,6 +112,11 @@ def _resources(draw: st.DrawFn, names: list[str], vmids: list[Vmid], *, calm: bo
         found.append(
             apart(f"apart{index}", *draw(some), topologyKey=key, maxPerDomain=draw(st.sampled_from([1, 1, 2])))
         )
+    for index in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
+        key = draw(st.sampled_from(["drover.dev/node", "rack"]))
+        rule = draw(st.sampled_from([{"keepTogether": {}}, {"spread": {"maxSkew": 1}}, {"spread": {"maxSkew": 2}}]))
+        [(name, how)] = rule.items()
+        found.append(policy(f"{name.lower()}{index}", {"vmids": draw(some)}, **{name: {"topologyKey": key, **how}}))
     for index in range(draw(st.integers(0, 3))):
         # Single nodes are the tight case: guests that have to change places count on room that is not there yet.
         nodes = draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True))
@@ -186,3 +191,41 @@ def reshuffles(draw: st.DrawFn) -> World:
     flights = [flight(who, belongs[who.vmid], id=int(who.vmid)) for who in away]
     many = cluster(limits={"maxMigrations": 20, "maxOutboundPerNode": 20, "maxInboundPerNode": 20})
     return World(specs(many, *rules), seen(nodes, guests), memory(flights))
+
+
+@st.composite
+def families(draw: st.DrawFn) -> World:
+    """Groups whose rules hold, on a cluster of which a node is drained, with flights and locks in between."""
+    names = [f"pve{i}" for i in range(1, draw(st.integers(3, 5)) + 1)]
+    guests: list[Guest] = []
+    rules: list[Resource] = []
+    for family in range(draw(st.integers(1, 3))):
+        home, size = draw(st.sampled_from(names)), draw(st.integers(2, 3))
+        vmids = [101 + 10 * family + i for i in range(size)]
+        luck = [draw(st.integers(0, 7)) for _ in vmids]
+        locks = ["backup" if n == 0 else "migrate" if n == 1 else "" for n in luck]
+        guests += [guest(v, home, draw(st.integers(1, 3)), lock=lock) for v, lock in zip(vmids, locks, strict=True)]
+        key = draw(st.sampled_from(["drover.dev/node", "drover.dev/node", "rack"]))
+        rules.append(policy(f"family{family}", {"vmids": vmids}, keepTogether={"topologyKey": key}))
+    for index in range(draw(st.integers(2, 6))):
+        guests.append(guest(201 + index, names[index % len(names)], draw(st.integers(1, 3))))
+    spread = {"topologyKey": draw(st.sampled_from(["drover.dev/node", "rack"])), "maxSkew": draw(st.integers(1, 2))}
+    rules.append(policy("even", {"vmids": [who.vmid for who in guests if who.vmid > 200]}, spread=spread))
+    if draw(st.booleans()):
+        rules.append(apart("strangers", 101, 111, 121))
+    nodes = []
+    for name in names:
+        load = sum((who.memory_bytes or 0) >> 30 for who in guests if who.node == name)
+        nodes.append(node(name, load + draw(st.sampled_from([0, 2, 4, 6, 9]))))
+    away = draw(st.sampled_from(names))
+    for index, name in enumerate(names):
+        labels = {"rack": "abc"[index % 3 if len(names) > 3 else index % 2]}
+        labels |= {"drover.dev/maintenance": "true"} if name == away else {}
+        rules.append(pve_node(name, labels))
+    flights = [
+        flight(who, draw(st.sampled_from([name for name in names if name != who.node])), id=int(who.vmid))
+        for who in guests
+        if not who.lock and draw(st.integers(0, 11)) == 0
+    ]
+    limits = cluster(limits={"maxOutboundPerNode": draw(st.sampled_from([0, 1, 9])), "maxInboundPerNode": 9})
+    return World(specs(limits, *rules), seen(nodes, guests), memory(flights))
