@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from controller.decide import clash
+from controller.decide.ha_rules import HA_RULE
 from controller.decide.impossible import Ground, impossible
 from controller.model.conflict import Conflict
 from controller.model.desired import Apart, Group, NodeRule, Rule, Spread, Together
@@ -17,9 +18,6 @@ from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.observed import Guest
 
 _Item = TypeVar("_Item")
-
-HA_RULE = "HaRule"
-"""Kind of the reference to a rule of PVE HA, which never gives way: PVE keeps it, whatever Drover thinks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,8 @@ def contradictions(rules: Iterable[Rule], facts: Facts) -> tuple[Conflict, ...]:
     for search in (_about_nodes, _about_groups):
         while (core := search(musts, facts, ground)) is not None:
             conflict = clash.told(core, facts.guests, ground)
-            found.append(conflict)
+            if conflict.loser.kind != HA_RULE:  # what PVE HA's own rules do to each other is PVE's business
+                found.append(conflict)
             musts = [rule for rule in musts if rule.ref != conflict.loser]
     return tuple(found)
 
@@ -162,7 +161,7 @@ def _smallest(rules: Sequence[Rule], vmids: frozenset[Vmid], ground: Ground, *, 
 
 
 def _keeps(rule: Rule) -> tuple[bool, int, _Backwards]:
-    """In which order rules give way: never one of PVE HA, else the lowest priority, then the later name."""
+    """Who gives way sorts first: the lowest priority, then the later name; rules of PVE HA never, because PVE keeps them."""
     return rule.ref.kind == HA_RULE, rule.priority, _Backwards(rule.ref)
 
 

@@ -6,7 +6,7 @@ Called by `decide.pipeline`.
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from controller.decide import capacity, rules
+from controller.decide import capacity, ha_rules, rules
 from controller.decide.contradictions import Facts, contradictions
 from controller.decide.maintenances import closed, maintenances
 from controller.decide.selectors import GuestIndex, node_labels, specificity
@@ -15,6 +15,7 @@ from controller.model.ids import ObjectRef, Vmid
 from controller.model.observed import Observed
 from controller.specs import MigrationPolicy, Specs, unheeded
 from controller.specs.migrationpolicy import Method
+from controller.specs.pvecluster import Coexistence
 
 
 def desired(specs: Specs, seen: Observed) -> Desired:
@@ -27,11 +28,14 @@ def desired(specs: Specs, seen: Observed) -> Desired:
     selectors |= {policy.ref: policy.spec.guest_selector for policy in specs.replications.values()}
     matched = {ref: tuple(v for v in index.select(chosen) if v in managed) for ref, chosen in selectors.items()}
     found = rules.rules(specs.placements.values(), matched, node_labels(seen.nodes, specs.nodes.values()))
+    obeys = cluster.spec.ha.coexistence is not Coexistence.IGNORE
+    # A node that is out of service for a while makes no contradiction, but it changes where HA puts its guests.
+    asked = rules.reaching((*(ha_rules.rules(seen, seen.nodes) if obeys else ()), *found), seen.nodes)
+    conflicts = contradictions(asked, _facts(specs, seen))
+    usable = [name for name, node in seen.nodes.items() if node.usable]
+    losers = {conflict.loser for conflict in conflicts}
+    found = (*(ha_rules.rules(seen, usable) if obeys else ()), *rules.demoted(found, losers, specs.placements))
     found = rules.reaching(found, seen.nodes)
-    conflicts = contradictions(found, _facts(specs, seen))
-    if conflicts:
-        losers = {conflict.loser for conflict in conflicts}
-        found = rules.reaching(rules.demoted(found, losers, specs.placements), seen.nodes)
     groups = rules.groups(found)
     return Desired(
         managed=managed,

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from controller.decide.draft import Board, Draft
 from controller.decide.explain import no_target, not_heeded, refusals, shunned
 from controller.decide.gate import blocked, gate, options
+from controller.decide.ha_rules import HA_RULE
 from controller.decide.placement import Intent, open_nodes
 from controller.decide.scene import Scene
 from controller.model.desired import Maintenance
@@ -108,7 +109,7 @@ def _leaving(scene: Scene, guest: Guest, maintenance: Maintenance, *, musts: boo
         preferred=preferred,
         options=options(scene, guest),
         size=scene.needs.get(guest.vmid) or 0,
-        returns=maintenance.returns and not guest.ha_managed,
+        returns=maintenance.returns and not scene.left_to_ha(guest),
         in_groups=musts,
         shunned=shunned(scene, guest),
     )
@@ -142,6 +143,8 @@ def no_way(draft: Draft, intent: Intent, known: str = "") -> Blocked:
     if fence is not None and not fence.nodes:
         rules = ", ".join(str(rule.ref) for rule in fence.rules)
         return blocked(guest, Why.NO_NODE_ALLOWED, f"{rules} together allow no node for {guest}", intent.cause)
+    if fence is not None and fence.nodes <= {guest.node} and any(rule.ref.kind == HA_RULE for rule in fence.rules):
+        return blocked(guest, Why.HA_WOULD_UNDO, no_target(scene, draft.later, guest), intent.cause)
     # What keeps it from every node that policies and nodes leave open is the reason; of several none is the one.
     whys = {refusal.why for refusal in refusals(scene, guest).values()} if not intent.nodes else set()
     why = whys.pop() if len(whys) == 1 else Why.NO_TARGET_FITS

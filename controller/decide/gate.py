@@ -77,7 +77,7 @@ def _memory_of_failures(scene: Scene, guest: Guest, cause: ObjectRef) -> Waiting
 def _ha(scene: Scene, guest: Guest, cause: ObjectRef, lane: Lane) -> Waiting | Blocked | None:
     if not guest.ha_managed:
         return None
-    if lane is not Lane.DRAIN:
+    if lane is not Lane.DRAIN and scene.left_to_ha(guest):
         return blocked(guest, Why.HA_MANAGED, f"{guest} is left to PVE HA outside of a drain", cause)
     if guest.ha_state == "error":
         return blocked(guest, Why.HA_UNSETTLED, f"{guest} is in HA state error, which only a person can clear", cause)

@@ -58,7 +58,7 @@ def _void(scene: Scene, guest: Guest, origin: Origin) -> bool:
     return (
         not origin.identity.same_as(guest.identity)
         or guest.vmid not in scene.wanted.managed
-        or guest.ha_managed  # outside of a drain it is left to PVE HA
+        or scene.left_to_ha(guest)  # outside of a drain it is left to PVE HA
         or guest.node not in (origin.expected, origin.node)
         or home_again
         or (fence is not None and origin.node not in fence.nodes)

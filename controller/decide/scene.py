@@ -19,6 +19,7 @@ from controller.model.memory import Memory
 from controller.model.observed import Guest, HaNodeState, Node, NodeState, Observed, ReplicationJob
 from controller.model.plan import DrainMode
 from controller.specs import PveCluster, Specs
+from controller.specs.pvecluster import Coexistence
 
 HA_MOVING = frozenset({"migrate", "relocate"})
 """States of an HA resource in which the HA manager is moving it (pve-ha-manager: PVE/HA/Manager.pm)."""
@@ -43,6 +44,10 @@ class Scene:
     residents: Mapping[NodeName, tuple[Guest, ...]]  # by VMID
     jobs: Mapping[Vmid, tuple[ReplicationJob, ...]]  # replication jobs by guest, those that are being removed too
     replicas: Mapping[Vmid, frozenset[NodeName]]  # targets of a guest's replication jobs that stay
+
+    def left_to_ha(self, guest: Guest) -> bool:
+        """Whether PVE HA decides where the guest lives, so that Drover moves it only to empty a node."""
+        return guest.ha_managed and self.cluster.spec.ha.coexistence is not Coexistence.IGNORE
 
     def flying(self, vmid: Vmid) -> bool:
         """Whether anybody moves the guest."""

@@ -14,7 +14,7 @@ from controller.model.memory import Memory
 from controller.model.observed import Guest, HaNodeState, NodeState, Observed, Power
 from controller.model.plan import Lane, Move, Plan
 from controller.specs import NODE_LABEL, Specs
-from controller.specs.pvecluster import MemoryBasis
+from controller.specs.pvecluster import Coexistence, MemoryBasis
 
 
 def verify(plan: Plan, specs: Specs, seen: Observed, memory: Memory) -> tuple[str, ...]:
@@ -95,7 +95,8 @@ class _Replay:
             yield f"it is locked ({guest.lock})"
         if move.vmid in self._memory.flights or move.vmid in self._foreign:
             yield "it is being moved already"
-        if guest.ha_managed and move.lane is not Lane.DRAIN:
+        ignored = self._cluster.ha.coexistence is Coexistence.IGNORE
+        if guest.ha_managed and move.lane is not Lane.DRAIN and not ignored:
             yield "PVE HA manages it, and this is no evacuation"
         if (guest.power is not Power.STOPPED) != (move.options.online or move.options.restart):
             yield "the options do not fit its run state"

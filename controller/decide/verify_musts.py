@@ -14,7 +14,7 @@ from controller.model.observed import Guest, Observed
 from controller.model.plan import Move, Plan
 from controller.specs import PlacementPolicy, Specs
 from controller.specs.placementpolicy import Enforcement, WhenUnsatisfiable
-from controller.specs.pvecluster import PveClusterSpec
+from controller.specs.pvecluster import Coexistence, PveClusterSpec
 
 Places = Mapping[Vmid, set[NodeName]]
 
@@ -65,6 +65,8 @@ class Musts:
 
     def broken_by(self, move: Move, guest: Guest, places: Places) -> Iterator[str]:
         """What the move breaks while guests may be on all of their `places`."""
+        if guest.ha_managed and self._cluster.ha.coexistence is not Coexistence.IGNORE:
+            yield from self._undone_by_ha(move, guest, places)
         for policy in self._policies:
             if not self._selects(policy, guest):
                 continue
@@ -84,6 +86,15 @@ class Musts:
                 yield from self._parts(policy, key, move, places)
             else:
                 yield from self._tilts(policy, key, move, places)
+
+    def _undone_by_ha(self, move: Move, guest: Guest, places: Places) -> Iterator[str]:
+        for rule in self._seen.ha_rules:
+            if guest.sid in rule.resources and rule.strict and move.target not in rule.nodes:
+                yield f"HA rule {rule.name} does not allow the target"
+            for vmid, other in self._seen.guests.items() if guest.sid in rule.apart else ():
+                kept_off = other.sid in rule.apart and other.ha_managed and vmid != move.vmid
+                if kept_off and move.target in places.get(vmid, ()):
+                    yield f"HA rule {rule.name} keeps it apart from {other}"
 
     def _selects(self, policy: PlacementPolicy, guest: Guest) -> bool:
         return matches(self._cluster.managed_guests, guest) and matches(policy.spec.guest_selector, guest)

@@ -71,6 +71,7 @@ class HaRule:
     name: str
     nodes: Mapping[NodeName, int] = field(default_factory=lambda: MappingProxyType({}))  # of a node affinity
     strict: bool = False
+    resources: tuple[str, ...] = ()  # of a node affinity: those that it binds
     together: tuple[str, ...] = ()  # of a positive resource affinity: all of its resources, such as vm:101
     apart: tuple[str, ...] = ()  # of a negative one
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-from controller.model.facts import Facts
+from controller.model.facts import Facts, HaRule
 from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName, Upid, Vmid
 from controller.model.outcome import Progress
 from controller.model.replication import NodeClock, ReplicationState
@@ -117,6 +117,11 @@ class Guest:
     def ha_managed(self) -> bool:
         """Whether PVE HA looks after it (an `ignored` resource behaves as if it did not)."""
         return self.ha_state not in ("", "ignored")
+
+    @property
+    def sid(self) -> str:
+        """What PVE HA calls it."""
+        return f"{'ct' if self.kind is GuestKind.LXC else 'vm'}:{self.vmid}"
 
     def __str__(self) -> str:
         return f"{self.kind.noun} {self.vmid} {self.name}"
@@ -237,6 +242,10 @@ class Observed:
     configs: Mapping[Vmid, GuestConfig] = field(default_factory=lambda: MappingProxyType({}))
     skipped_rows: int = 0  # rows of PVE's lists that made no sense and were left out
     partial: bool = False  # the token lacks rights, so rows may be missing
+    ha_rules: tuple[HaRule, ...] = ()  # in force, as last read; groups of PVE 8 among them
+    ha_stays: frozenset[str] = (
+        frozenset()
+    )  # HA resources, such as vm:101, that do not go back to better nodes by themselves
     idle_locks: frozenset[Vmid] = frozenset()  # guests whose lock `migrate` no task has held for IDLE_LOCK_SECONDS
 
     def guests_on(self, node: NodeName) -> tuple[Guest, ...]:

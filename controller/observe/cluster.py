@@ -35,6 +35,7 @@ from controller.observe import selfcheck
 from controller.observe.configs import ConfigCache
 from controller.observe.facts import FactReader, Subject
 from controller.observe.freshness import Freshness, Part
+from controller.observe.ha import HaRules, read_ha_rules
 from controller.observe.nodes import merged_nodes, with_numbers
 from controller.observe.replication import ReplicationWatch
 from controller.pve.client import PveClient
@@ -84,6 +85,7 @@ class Observer:
         self._online: tuple[NodeName, ...] = ()
         self._offline: frozenset[NodeName] = frozenset()
         self._ha: HaStatus | None = None
+        self._ha_rules = HaRules()
         self._jobs: tuple[ReplicationJob, ...] = ()
         self._locked_since: dict[Vmid, float] = {}
         self._migrating_since: dict[Vmid, float] = {}
@@ -126,6 +128,10 @@ class Observer:
             self._background(now),
             return_exceptions=True,
         )
+        if self._ha is not None and self._ha.services:
+            await self._optional(Part.HA_RULES, now, partial(read_ha_rules, self._client), self._keep_ha_rules)
+        else:
+            self._ha_rules = HaRules()
         self._freshness.note(Part.CLUSTER, now, ok=not isinstance(core, BaseException))
         if self._rights_may_be_gone(core):
             await self._refresh(Part.RIGHTS, now, self._read_rights, self._keep_rights)
@@ -241,6 +247,9 @@ class Observer:
     def _keep_ha(self, status: HaStatus) -> None:
         self._ha = status
 
+    def _keep_ha_rules(self, found: HaRules) -> None:
+        self._ha_rules = found
+
     def _keep_jobs(self, jobs: tuple[ReplicationJob, ...]) -> None:
         self._jobs = jobs
         self._replication.see(jobs)
@@ -333,6 +342,8 @@ class Observer:
             configs=MappingProxyType(configs),
             skipped_rows=rows.skipped,
             partial=any(missing.hides for missing in self._missing),
+            ha_rules=self._ha_rules.rules,
+            ha_stays=self._ha_rules.stays,
             idle_locks=self._idle_locks(tasks, nodes, quorate=status.quorate),
         )
 

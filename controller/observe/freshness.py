@@ -15,13 +15,21 @@ class Part(StrEnum):
 
     CLUSTER = "cluster"  # membership, rows and tasks, which are only good together
     HA = "ha"
+    HA_RULES = "ha-rules"  # only while HA has resources
     REPLICATION = "replication"
     RIGHTS = "rights"
     VERSIONS = "versions"
 
 
 PERIODS: Final[Mapping[Part, float]] = MappingProxyType(
-    {Part.CLUSTER: 0.0, Part.HA: 0.0, Part.REPLICATION: 60.0, Part.RIGHTS: 600.0, Part.VERSIONS: 600.0}
+    {
+        Part.CLUSTER: 0.0,
+        Part.HA: 0.0,
+        Part.HA_RULES: 60.0,
+        Part.REPLICATION: 60.0,
+        Part.RIGHTS: 600.0,
+        Part.VERSIONS: 600.0,
+    }
 )
 """Seconds between two reads of a part; 0 = at every look."""
 RETRY_SECONDS: Final = 60.0

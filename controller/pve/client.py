@@ -96,6 +96,18 @@ class PveClient:
             "/cluster/ha/rules", lambda answer: decode_facts.ha_rules(answer, sid), {"resource": sid}
         )
 
+    async def all_ha_rules(self) -> tuple[HaRule, ...]:
+        """Every rule in force, since 9.0. Needs Sys.Audit on /."""
+        return await self._read("/cluster/ha/rules", decode_facts.ha_rules)
+
+    async def ha_resources(self) -> Mapping[str, HaResource]:
+        """How PVE HA was told to look after each of its resources, by its name for them (vm:101). Needs Sys.Audit on /."""
+        return await self._read("/cluster/ha/resources", decode_facts.ha_resources)
+
+    async def ha_groups(self) -> Mapping[str, tuple[HaRule, bool]]:
+        """All groups of PVE 8 as `ha_group` gives one. Needs Sys.Audit on /."""
+        return await self._read("/cluster/ha/groups", decode_facts.ha_groups)
+
     async def ha_group(self, name: str) -> tuple[HaRule, bool]:
         """A group of PVE 8 as a rule, and whether it has failback. Needs Sys.Audit on /."""
         return await self._read(f"/cluster/ha/groups/{_quoted(name)}", decode_facts.ha_group)

@@ -145,22 +145,32 @@ def _asked_for(flags: str) -> frozenset[str]:
 
 def ha_resource(answer: Json) -> HaResource:
     """/cluster/ha/resources/{sid}; what is absent is the default (pve-ha-manager: PVE/HA/Resources.pm)."""
-    row = record(answer)
+    return _ha_resource(record(answer))
+
+
+def _ha_resource(row: Row) -> HaResource:
     return HaResource(failback=flag(row.get("failback", 1)), group=text(row.get("group")))
 
 
-def ha_rules(answer: Json, sid: str) -> tuple[HaRule, ...]:
-    """/cluster/ha/rules: those in force that bind `sid`; HA ignores rules with errors (pve-ha-manager: PVE/HA/Rules.pm)."""
-    return known(_ha_rule(row) for row in rows(answer) if sid in words(row.get("resources")))
+def ha_resources(answer: Json) -> Mapping[str, HaResource]:
+    """/cluster/ha/resources, by its names for them (vm:101)."""
+    return MappingProxyType({sid: _ha_resource(row) for row in rows(answer) if (sid := text(row.get("sid")))})
+
+
+def ha_rules(answer: Json, sid: str | None = None) -> tuple[HaRule, ...]:
+    """/cluster/ha/rules: those in force that bind `sid`, or all of them.
+
+    HA ignores rules with errors (pve-ha-manager: PVE/HA/Rules.pm).
+    """
+    return known(_ha_rule(row) for row in rows(answer) if sid is None or sid in words(row.get("resources")))
 
 
 def _ha_rule(row: Row) -> HaRule | None:
     if flag(row.get("disable")) or row.get("errors"):
         return None
-    name = text(row.get("rule"))
+    name, resources = text(row.get("rule")), tuple(sorted(words(row.get("resources"))))
     if row.get("type") == "node-affinity":
-        return HaRule(name, nodes=_priorities(row.get("nodes")), strict=flag(row.get("strict")))
-    resources = tuple(sorted(words(row.get("resources"))))
+        return HaRule(name, nodes=_priorities(row.get("nodes")), strict=flag(row.get("strict")), resources=resources)
     if row.get("affinity") == "positive":
         return HaRule(name, together=resources)
     return HaRule(name, apart=resources) if row.get("affinity") == "negative" else None
@@ -168,7 +178,15 @@ def _ha_rule(row: Row) -> HaRule | None:
 
 def ha_group(answer: Json) -> tuple[HaRule, bool]:
     """/cluster/ha/groups/{group} as a rule, and its failback (pve-ha-manager: PVE/HA/Groups.pm)."""
-    row = record(answer)
+    return _ha_group(record(answer))
+
+
+def ha_groups(answer: Json) -> Mapping[str, tuple[HaRule, bool]]:
+    """/cluster/ha/groups, by name."""
+    return MappingProxyType({text(row.get("group")): _ha_group(row) for row in rows(answer)})
+
+
+def _ha_group(row: Row) -> tuple[HaRule, bool]:
     rule = HaRule(text(row.get("group")), nodes=_priorities(row.get("nodes")), strict=flag(row.get("restricted")))
     return rule, not flag(row.get("nofailback"))
 

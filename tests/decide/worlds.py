@@ -114,8 +114,8 @@ def _resources(draw: st.DrawFn, names: list[str], vmids: list[Vmid], *, calm: bo
         )
     for index in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
         key = draw(st.sampled_from(["drover.dev/node", "rack"]))
-        rule = draw(st.sampled_from([{"keepTogether": {}}, {"spread": {"maxSkew": 1}}, {"spread": {"maxSkew": 2}}]))
-        [(name, how)] = rule.items()
+        name = draw(st.sampled_from(["keepTogether", "spread"]))
+        how = {"maxSkew": draw(st.integers(1, 2))} if name == "spread" else {}
         found.append(policy(f"{name.lower()}{index}", {"vmids": draw(some)}, **{name: {"topologyKey": key, **how}}))
     for index in range(draw(st.integers(0, 3))):
         # Single nodes are the tight case: guests that have to change places count on room that is not there yet.

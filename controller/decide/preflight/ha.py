@@ -8,6 +8,7 @@ from controller.model.facts import HaFacts, HaRule, Topic
 from controller.model.ids import NodeName, Vmid
 from controller.model.plan import Lane
 from controller.model.reasons import Why
+from controller.specs.pvecluster import Coexistence
 
 _UNLISTED = -1
 """Priority of a node that a rule which is not strict does not name (pve-ha-manager: PVE/HA/Rules/NodeAffinity.pm)."""
@@ -19,7 +20,7 @@ def ha_is_settled(look: Look) -> tuple[Finding, ...]:
     guest = look.guest
     if guest is None or not guest.ha_managed:
         return ()
-    if look.move.lane is not Lane.DRAIN:
+    if look.move.lane is not Lane.DRAIN and look.cluster.spec.ha.coexistence is not Coexistence.IGNORE:
         return fail(Why.HA_MANAGED, f"{look.named} is managed by PVE HA now")
     if guest.ha_state not in HA_SETTLED:
         return wait(Why.HA_UNSETTLED, f"{look.named} is in HA state {guest.ha_state}")
