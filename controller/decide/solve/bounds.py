@@ -11,7 +11,9 @@ from controller.decide.solve.model import Model
 from controller.decide.solve.problem import Core, GroupKind, Shortage
 
 _FEW = 12
-"""Of so many different sets of bins the pairs are looked at, too."""
+"""Of so many different sets of bins the pairs are looked at, too,"""
+_MANY = 2_000
+"""if there are not more units than this."""
 
 
 def cores(model: Model, loose: Sequence[bool], must: Sequence[int]) -> tuple[Core, ...]:
@@ -145,7 +147,7 @@ def _room(model: Model, loose: Sequence[bool], must: Sequence[int]) -> Iterator[
     """Sets of bins on which more has to be than there is room for: all open bins, and those of single units and groups."""
     reach = [frozenset(possible(model, loose, unit)) for unit in range(len(model.members))]
     candidates = {reach[unit] for unit in must}
-    if len(candidates) <= _FEW:
+    if len(candidates) <= _FEW and len(model.members) <= _MANY:
         candidates |= {one | other for one, other in combinations(candidates, 2)}
     candidates.add(frozenset(where for where, one in enumerate(model.problem.bins) if one.open))
     for bins in sorted(candidates, key=lambda some: (len(some), sorted(some))):

@@ -21,10 +21,14 @@ class Search:
         self.state, self.dice = state, dice
         self.model: Model = state.model
         self.loose = sorted(loose)
+        self.is_loose = set(loose)
         self.there: list[list[int]] = [[] for _ in range(self.model.bins)]
         """Loose units per bin."""
         self.homeless: list[int] = []
         """Loose units that are on no bin they may be on."""
+        self.rules = sorted({number for unit in loose for number, _ in self.model.hard[unit]})
+        self.violated: list[int] = []
+        """Must groups that were broken when last looked at, with no unit to point at."""
         self.bulk = {unit: bulk(self.model, unit) for unit in loose}
         for unit in self.loose:
             self._list_of(unit).append(unit)
@@ -35,8 +39,14 @@ class Search:
         state = self.state
         start, end = state.work, state.work + budget
         best, places = self.cost, self._places()
+        turn = 0
         while state.work < end and best > enough:
             state.work += 10
+            if turn % 32 == 0:
+                rules = self.model.rules
+                self.violated = [n for n in self.rules if rules[n].violation(state.count[n])]
+                state.work += len(self.rules)
+            turn += 1
             heat = (end - state.work) / (end - start)
             self._once(int(MOVE * 2.0 * heat * self.dice.below(1024)) >> 10)
             if self.cost < best and all(state.place[unit] != ABSENT for unit in self.homeless):
@@ -93,6 +103,10 @@ class Search:
     def _ruined(self) -> list[int]:
         """Whom to take away: all that have no place, and many of those on one to three bins."""
         dice, model = self.dice, self.model
+        if self.violated and dice.below(2):
+            number = self.violated[dice.below(len(self.violated))]
+            members = {model.unit_of[item] for item in model.problem.groups[number].members}
+            return sorted({*self.homeless[:_MOST], *(members & self.is_loose)})[: 2 * _MOST]
         many = 1 + (dice.below(6) + 2) // 3
         bins: list[int] = []
         seeds = self.homeless or self._moved()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from controller.decide.solve import bounds, voluntary
 from controller.decide.solve.dice import Dice
+from controller.decide.solve.mend import mend
 from controller.decide.solve.model import AS_IS, BROKEN, PENALTY, Model, moves_in
 from controller.decide.solve.others import Others
 from controller.decide.solve.pack import BudgetUsedUpError, hardest_first, insert, pack, put_back
@@ -157,17 +158,20 @@ class _Solver:
     def _place(self) -> None:
         """Find places for all that must move."""
         state, model = self.state, self.model
-        put_back(state, [(unit, ABSENT) for unit in self.must])
-        order = hardest_first(model, self.must)
         best: tuple[int, list[tuple[int, int]]] | None = None
-        for level in (True, False):
-            insert(state, order, level=level)
+        forced = [unit for unit in self.must if model.must[unit] or model.home[unit] == AS_IS]
+        tries = [(True, forced), *((level, self.must) for level in (True, False))]
+        for level, units in tries:
+            some = set(units)
+            put_back(state, [(unit, ABSENT if unit in some else model.first[unit]) for unit in self.must])
+            insert(state, hardest_first(model, units), level=level)
+            if len(units) < len(self.must):
+                mend(state, set(self.must))
             cost = self._cost(self.must)
             if best is None or cost < best[0]:
                 best = cost, self._places(self.must)
             if cost < BROKEN:
                 break
-            put_back(state, [(unit, ABSENT) for unit in self.must])
         assert best is not None
         put_back(state, best[1])
         if best[0] >= BROKEN:
@@ -181,7 +185,6 @@ class _Solver:
         """The straight way failed: look harder, then move others, then find out why it is impossible."""
         state, model = self.state, self.model
         possible = self.must
-        self.cores = bounds.cores(model, self._loose(), possible)
         places = self._places(possible)
         put_back(state, [(unit, ABSENT) for unit in possible])
         try:
@@ -191,6 +194,9 @@ class _Solver:
         except BudgetUsedUpError:
             others_needed = False
         put_back(state, places)
+        if not others_needed and Search(state, possible, self.dice).run(self.effort // 5, enough=BROKEN) < BROKEN:
+            return
+        self.cores = bounds.cores(model, self._loose(), possible)
         others = self._movable() if self.problem.movable_for_room else []
         if others and not self.cores:
             search = Others(state, possible, others, self.effort)
