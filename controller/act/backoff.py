@@ -48,6 +48,8 @@ PASSING = frozenset(
         Why.TARGET_OFFLINE,
         Why.UNMANAGED,
         Why.WAITING_FOR_ROOM,
+        Why.WINDOW_CLOSED,
+        Why.WINDOW_TOO_SHORT,
         Why.WITHDRAWN,
     }
 )

@@ -3,6 +3,7 @@
 The interlocks are asked in the order in which a person would: first what people said, then what is broken.
 """
 
+from controller.decide.windows import opening
 from controller.model.observed import HaNodeState, Observed
 from controller.model.reasons import Why
 from controller.model.view import Finding
@@ -22,6 +23,7 @@ def armed(cluster: PveCluster, seen: Observed | None, *, age_seconds: float, sto
         or _store(store_failure)
         or _freshness(cluster, seen, age_seconds)
         or _cluster(seen)
+        or _window(cluster, seen)
         or Finding(True, Why.ARMED, "moves may be started")
     )
 
@@ -82,3 +84,10 @@ def _cluster(seen: Observed | None) -> Finding | None:
             False, Why.HA_FENCING, f"PVE HA is recovering {', '.join(lost[:3])}{' and others' * (len(lost) > 3)}"
         )
     return None
+
+
+def _window(cluster: PveCluster, seen: Observed | None) -> Finding | None:
+    """What people said for this time of day; last, because it passes by itself and a fault does not."""
+    assert seen is not None
+    now = opening(cluster.spec.windows, seen.at)
+    return None if now.open else Finding(False, Why.WINDOW_CLOSED, now.message)

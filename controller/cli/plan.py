@@ -10,6 +10,7 @@ from controller import app
 from controller.cli import options
 from controller.cli.table import Cell, columns, emit, paint, structured
 from controller.decide.explain import command_line
+from controller.decide.windows import opening
 from controller.model.ids import Vmid
 from controller.model.observed import Observed
 from controller.model.plan import Blocked, Move, Plan
@@ -17,7 +18,7 @@ from controller.model.reasons import Why
 from controller.model.replication import JobAction, JobVerb
 from controller.report.units import count_of, size, some
 from controller.report.views import plan_data
-from controller.specs import API_VERSION, Mode, Specs
+from controller.specs import API_VERSION, Mode, PveCluster, Specs
 
 NOTHING, ERROR, CHANGES, INFEASIBLE = 0, 1, 2, 3
 
@@ -140,8 +141,16 @@ def show(plan: Plan, seen: Observed | None, specs: Specs) -> Iterator[str]:
             yield f"  {drain.ref}: {drain.hold}: {drain.message}"
     yield ""
     yield _sum(plan)
-    cluster = specs.clusters.get(plan.cluster)
-    if cluster is not None and (plan.moves or plan.jobs) and cluster.spec.mode is not Mode.ENFORCE:
+    if plan.cluster in specs.clusters and (plan.moves or plan.jobs):
+        yield from _held_back(specs.clusters[plan.cluster], plan)
+
+
+def _held_back(cluster: PveCluster, plan: Plan) -> Iterator[str]:
+    """Why nothing of the plan is started although it could be."""
+    now = opening(cluster.spec.windows, plan.at)
+    if not now.open:
+        yield paint(f"{Why.WINDOW_CLOSED}: {now.message}.", "soft")
+    if cluster.spec.mode is not Mode.ENFORCE:
         yield paint(f"mode: {cluster.spec.mode}, so `drover run` starts none of this; `mode: Enforce` does.", "soft")
 
 

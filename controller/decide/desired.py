@@ -77,6 +77,8 @@ def _carriages(
             offline_only=spec.method is Method.OFFLINE,
             bandwidth_limit_mib_s=spec.bandwidth_limit_mibps,
             retry_limit=spec.retry.limit,
+            seconds_per_gib=spec.completion_timeout_seconds_per_gib,
+            windowed=bool(spec.windows),
             unheeded=unheeded(spec),
         )
         for vmid in matched[policy.ref]:

@@ -1,9 +1,12 @@
 """What keeps a guest from being moved just now, whatever the target. Called by `evacuation`, `repair` and `homecoming`."""
 
+import math
 from datetime import UTC, datetime
 
+from controller.decide.estimate import at_most
 from controller.decide.explain import not_heeded
 from controller.decide.scene import Scene
+from controller.decide.windows import too_short
 from controller.model.desired import Carriage
 from controller.model.ids import GuestKind, ObjectRef
 from controller.model.observed import Guest, HaNodeState, NodeState, Power
@@ -27,6 +30,7 @@ def gate(
         or _unheeded(scene, guest, cause)
         or _method(scene, guest, cause, restart_containers=restart_containers)
         or _size(scene, guest, cause)
+        or _window(scene, guest, cause)
     )
 
 
@@ -136,3 +140,22 @@ def _size(scene: Scene, guest: Guest, cause: ObjectRef) -> Blocked | None:
     return blocked(
         guest, Why.SIZE_UNKNOWN, f"PVE reports no memory size for {guest}, so no room can be kept for it", cause
     )
+
+
+def _window(scene: Scene, guest: Guest, cause: ObjectRef) -> Waiting | Blocked | None:
+    """What closes the windows of the whole cluster disarms it, and hides no plan; only the policy's own are its guests' matter."""
+    carriage = scene.wanted.carriage(guest.vmid)
+    now, most = scene.openings.of(carriage.policy), scene.openings.longest(carriage.policy)
+    if most == math.inf and now.until == math.inf:
+        return None
+    word = too_short(now, at_most(scene.estimate(guest), carriage.seconds_per_gib), most, scene.seen.at)
+    if word is None:
+        if now.open or not carriage.windowed or not scene.openings.of("").open:
+            return None
+        text = f"{guest} waits for a window of {_policy(carriage)}: {now.message}"
+        return Waiting(guest.vmid, Why.WINDOW_CLOSED, text, cause)
+    reason, never = word
+    text = f"{guest} stays: {reason}" if never else f"{guest} waits: {reason}"
+    if never:
+        return blocked(guest, Why.WINDOW_TOO_SHORT, text, cause)
+    return Waiting(guest.vmid, Why.WINDOW_TOO_SHORT, text, cause)

@@ -10,9 +10,11 @@ from types import MappingProxyType
 
 from controller.decide import capacity
 from controller.decide.desired import desired
+from controller.decide.estimate import Estimate, dirty_of, estimate, rate_of
 from controller.decide.maintenances import closed, maintenances
 from controller.decide.replicable import Load, Obstacle
 from controller.decide.volumes import Cargo, Volumes
+from controller.decide.windows import Openings
 from controller.model.desired import Desired, Maintenance
 from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.memory import Memory
@@ -44,6 +46,7 @@ class Scene:
     residents: Mapping[NodeName, tuple[Guest, ...]]  # by VMID
     jobs: Mapping[Vmid, tuple[ReplicationJob, ...]]  # replication jobs by guest, those that are being removed too
     replicas: Mapping[Vmid, frozenset[NodeName]]  # targets of a guest's replication jobs that stay
+    openings: Openings  # of the change windows, at the moment of the look
 
     def left_to_ha(self, guest: Guest) -> bool:
         """Whether PVE HA decides where the guest lives, so that Drover moves it only to empty a node."""
@@ -52,6 +55,26 @@ class Scene:
     def flying(self, vmid: Vmid) -> bool:
         """Whether anybody moves the guest."""
         return vmid in self.memory.flights or vmid in self.foreign
+
+    def estimate(self, guest: Guest, target: NodeName | None = None) -> Estimate:
+        """What moving the guest takes; without a target what it takes at least."""
+        carriage, cargo = self.wanted.carriage(guest.vmid), self.cargo(guest.vmid)
+        copied = cargo.bytes_to(target) if target is not None else 0
+        return estimate(
+            kind=guest.kind,
+            running=guest.power.holds_memory,
+            memory_bytes=self.needs.get(guest.vmid) or 0,
+            disk_bytes=copied,
+            rate=rate_of(
+                guest.node,
+                target,
+                limit_mib_s=carriage.bandwidth_limit_mib_s,
+                cluster=self.cluster,
+                specs=self.specs,
+                memory=self.memory,
+            ),
+            dirty_bytes_s=dirty_of(self.memory, guest.identity),
+        )
 
     def cargo(self, vmid: Vmid) -> Cargo:
         """What the guest takes along besides its memory."""
@@ -84,6 +107,7 @@ def scene(specs: Specs, seen: Observed, memory: Memory) -> Scene:
         residents=_residents(seen),
         jobs=jobs,
         replicas=replicas,
+        openings=Openings(specs, cluster, seen.at),
     )
 
 

@@ -5,19 +5,20 @@ again). Deny beats Allow; where an Allow exists it is closed outside of them. Ti
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from heapq import merge
-from itertools import groupby
-from zoneinfo import ZoneInfo
+from itertools import groupby, islice
 
-from controller.model import cron
+from controller.decide.words import duration
+from controller.model import cron, zones
 from controller.specs import PveCluster, Specs
 from controller.specs.pvecluster import Window, WindowKind
 
-_EDGES = 4000  # looked at before "for ever" is the answer: eleven years of a daily window
-_PERIODS = 64  # looked at to say how long it is open at most
+_EDGES = 600  # looked at before "for ever" is the answer: windows that overlap without end
+_FLIPS = 128  # looked at to say how long it is open at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,25 @@ class Opening:
 ALWAYS = Opening(True)
 
 
-def of_cluster(cluster: PveCluster) -> tuple[Window, ...]:
-    """The windows that count for everything in the cluster."""
-    return cluster.spec.windows
+class Openings:
+    """How it stands for the guests of each MigrationPolicy at one moment. Computed when asked: thousands share a few policies."""
+
+    def __init__(self, specs: Specs, cluster: PveCluster, at: float) -> None:
+        self._specs, self._cluster, self._at = specs, cluster, at
+        self._known: dict[str, Opening] = {}
+        self._longest: dict[str, float] = {}
+
+    def of(self, policy: str) -> Opening:
+        """For guests of the policy; "" = those without one."""
+        if policy not in self._known:
+            self._known[policy] = opening(of_policy(policy, self._specs, self._cluster), self._at)
+        return self._known[policy]
+
+    def longest(self, policy: str) -> float:
+        """Seconds at a stretch at most, for guests of the policy."""
+        if policy not in self._longest:
+            self._longest[policy] = longest(of_policy(policy, self._specs, self._cluster), self._at)
+        return self._longest[policy]
 
 
 def of_policy(policy: str, specs: Specs, cluster: PveCluster) -> tuple[Window, ...]:
@@ -48,7 +65,7 @@ def of_policy(policy: str, specs: Specs, cluster: PveCluster) -> tuple[Window, .
     found = specs.migrations.get(policy)
     names = found.spec.windows if found is not None else ()
     if not names:
-        return of_cluster(cluster)
+        return cluster.spec.windows
     return tuple(w for w in cluster.spec.windows if w.name in names or w.kind is WindowKind.DENY)
 
 
@@ -56,11 +73,12 @@ def opening(windows: Sequence[Window], at: float) -> Opening:
     """How it stands at `at` (epoch seconds)."""
     if not windows:
         return ALWAYS
-    if _broken(windows):
-        return Opening(False, message=_broken(windows))
-    state = _state(windows, at)
-    until, cause = next(((edge, name) for edge, now, name in _edges(windows, at) if now is not state), (math.inf, ""))
-    if state:
+    if broken := _broken(windows):
+        return Opening(False, message=broken)
+    line = _timeline(windows, at)
+    _, now, _ = next(line)
+    until, _, cause = next(line, (math.inf, not now, ""))
+    if now:
         return Opening(True, until, name=cause, zone=_zone_of(windows, cause))
     return _closed(windows, at, until, cause)
 
@@ -71,21 +89,27 @@ def longest(windows: Sequence[Window], at: float) -> float:
         return math.inf
     if _broken(windows):
         return 0.0
-    best, since = 0.0, at if _state(windows, at) else None
-    flips = 0
-    for edge, now, _ in _edges(windows, at):
-        if now and since is None:
+    best, since = 0.0, math.inf
+    for edge, now, _ in islice(_timeline(windows, at), _FLIPS):
+        if now:
             since = edge
-        elif not now and since is not None:
-            best, since, flips = max(best, edge - since), None, flips + 1
-            if flips >= _PERIODS:
-                return best
-    return math.inf if since is not None else best
+        else:
+            best, since = max(best, edge - since), math.inf
+    return best if since == math.inf else max(best, opening(windows, since).until - since)
+
+
+def next_change(specs: Specs, cluster: PveCluster, at: float) -> float | None:
+    """When it opens or closes next, for the cluster or for the guests of one of its policies; None: it stays as it is."""
+    if not cluster.spec.windows:
+        return None
+    openings = Openings(specs, cluster, at)
+    soonest = min(openings.of(policy).until for policy in ("", *specs.migrations))
+    return None if soonest == math.inf else soonest
 
 
 def clock(epoch: float, zone: str) -> str:
     """A moment as people who wrote the window read it: `Mon 2026-11-23 22:00 CET`."""
-    return datetime.fromtimestamp(epoch, _zone(zone) or UTC).strftime("%a %Y-%m-%d %H:%M %Z")
+    return datetime.fromtimestamp(epoch, zones.find(zone) or UTC).strftime("%a %Y-%m-%d %H:%M %Z")
 
 
 def _closed(windows: Sequence[Window], at: float, until: float, cause: str) -> Opening:
@@ -97,39 +121,46 @@ def _closed(windows: Sequence[Window], at: float, until: float, cause: str) -> O
     return Opening(False, until, f"{reason}; moves may start again {clock(until, zone)}", cause, zone)
 
 
-def _state(windows: Sequence[Window], at: float) -> bool:
-    allows = [window for window in windows if window.kind is WindowKind.ALLOW]
-    if any(_inside(window, at) for window in windows if window.kind is WindowKind.DENY):
-        return False
-    return not allows or any(_inside(window, at) for window in allows)
+def _timeline(windows: Sequence[Window], at: float) -> Iterator[tuple[float, bool, str]]:
+    """How it stands at `at`, then every later moment at which that changes, with the name of a window that is the cause."""
+    edges = merge(*(_edges_of(index, window, at) for index, window in enumerate(windows)))
+    active = Counter[WindowKind]()
+    restricted = any(window.kind is WindowKind.ALLOW for window in windows)
+    state: bool | None = None
+    for moment, same in islice(groupby(edges, key=lambda edge: edge[0]), _EDGES):
+        if state is None and moment > at:
+            state = _is_open(active, restricted=restricted)
+            yield at, state, ""
+        cause = ""
+        for _, index, delta in same:
+            cause = windows[index].name
+            active[windows[index].kind] += delta
+        now = _is_open(active, restricted=restricted)
+        if state is not None and now is not state:
+            yield moment, now, cause
+            state = now
+    if state is None:
+        yield at, _is_open(active, restricted=restricted), ""
 
 
-def _inside(window: Window, at: float) -> bool:
-    start = next(_starts(window, at - window.duration_seconds), math.inf)
-    return start <= at
+def _is_open(active: Counter[WindowKind], *, restricted: bool) -> bool:
+    return not active[WindowKind.DENY] and (bool(active[WindowKind.ALLOW]) or not restricted)
 
 
-def _edges(windows: Sequence[Window], at: float) -> Iterator[tuple[float, bool, str]]:
-    """Moments later than `at` at which a window begins or ends, how it stands from then on, and the name of such a window."""
-    streams = [_edges_of(window, at) for window in windows]
-    for count, (edge, same) in enumerate(groupby(merge(*streams), key=lambda pair: pair[0])):
-        if count >= _EDGES:
-            return
-        yield edge, _state(windows, edge), next(name for _, name in same)
-
-
-def _edges_of(window: Window, at: float) -> Iterator[tuple[float, str]]:
-    begins = ((start, window.name) for start in _starts(window, at))
-    ends = (
-        (start + window.duration_seconds, window.name)
-        for start in _starts(window, at - window.duration_seconds)
-        if start + window.duration_seconds > at
-    )
+def _edges_of(index: int, window: Window, at: float) -> Iterator[tuple[float, int, int]]:
+    """Beginnings (1) and ends (-1) of a window; those that have begun by `at` come at that moment."""
+    seconds = window.duration_seconds
+    begins = ((max(start, at), index, 1) for start in _starts(window, at - seconds))
+    ends = ((start + seconds, index, -1) for start in _starts(window, at - seconds))
     return merge(begins, ends)
 
 
+def _inside(window: Window, at: float) -> bool:
+    return next(_starts(window, at - window.duration_seconds), math.inf) <= at
+
+
 def _starts(window: Window, after: float) -> Iterator[float]:
-    zone = _zone(window.time_zone)
+    zone = zones.find(window.time_zone)
     assert zone is not None, "asked only for windows that are not broken"
     return cron.parse(window.schedule).after(after, zone)
 
@@ -141,7 +172,7 @@ def _zone_of(windows: Sequence[Window], name: str) -> str:
 def _broken(windows: Sequence[Window]) -> str:
     """What keeps anybody from knowing when a window is open: then nothing starts."""
     for window in windows:
-        if _zone(window.time_zone) is None:
+        if zones.find(window.time_zone) is None:
             return (
                 f"window {window.name} counts by {window.time_zone}, which the time zone data of this machine does not"
                 " have: check the name, or install tzdata"
@@ -149,14 +180,11 @@ def _broken(windows: Sequence[Window]) -> str:
     return ""
 
 
-def _zone(name: str) -> tzinfo | None:
-    if name == "UTC":
-        return UTC  # known on every machine
-    try:
-        return ZoneInfo(name)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-    ):  # ZoneInfoNotFoundError is a KeyError; a directory such as `Europe` an OSError
+def too_short(opening_: Opening, least_seconds: float, longest_seconds: float, at: float) -> tuple[str, bool] | None:
+    """Why a move that takes so long may not start now, and whether it never may. None: it may, or all moves have to wait."""
+    takes = f"the move is estimated to take {duration(least_seconds)}"
+    if least_seconds > longest_seconds:
+        return f"{takes}, and no window is open for more than {duration(longest_seconds)} at a stretch", True
+    if not opening_.open or opening_.has_room_for(least_seconds, at):
         return None
+    return f"{takes}, but the window closes {clock(opening_.until, opening_.zone)}", False

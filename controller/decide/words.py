@@ -9,3 +9,10 @@ def size(count: int) -> str:
         return f"{count / MIB:.0f} MiB"
     value = f"{count / GIB:.1f}"
     return f"{value.removesuffix('.0')} GiB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `148 s`, `12 min` or `3.5 h`."""
+    if seconds < 600:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

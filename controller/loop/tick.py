@@ -11,6 +11,7 @@ from controller.act.abort import Guard
 from controller.act.breaker import Breaker
 from controller.clock import Clock
 from controller.decide import replication
+from controller.decide.windows import next_change
 from controller.loop.planner import Planner
 from controller.model.errors import DroverError
 from controller.model.event import Event
@@ -82,6 +83,7 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
         lacking=tuple(str(missing) for missing in parts.observer.missing),
         missing_rights=parts.observer.missing_rights,
         insecure=cluster.spec.tls.insecure_skip_verify,
+        again_at=next_change(specs, cluster, seen.at),
     )
     if view.armed.why is Why.MODE_OBSERVE:
         return view

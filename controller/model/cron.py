@@ -35,7 +35,8 @@ class _Field:
         if text in self.names:
             return self.names.index(text) + self.low
         allowed = f"{self.low} to {self.high}" + (f" or {self.names[0]} to {self.names[-1]}" if self.names else "")
-        if not (text.isascii() and text.isdigit()) or not self.low <= int(text) <= self.high:
+        digits = len(str(self.high))
+        if not (text.isascii() and text.isdigit()) or len(text) > digits or not self.low <= int(text) <= self.high:
             raise CronError(position, f"{text!r} is no {self.name} ({allowed})")
         return int(text)
 
@@ -135,8 +136,8 @@ def _item(field: _Field, text: str, start: int) -> range | list[int]:
     step = 1
     if slash:
         where = start + len(span) + 1
-        if not (step_text.isascii() and step_text.isdigit()) or int(step_text) == 0:
-            raise CronError(where, f"{step_text!r} is no step (a number from 1)")
+        if not (step_text.isascii() and step_text.isdigit()) or step_text.startswith("0") or len(step_text) > 2:
+            raise CronError(where, f"{step_text!r} is no step (1 to 99)")
         step = int(step_text)
     if span == "*":
         return range(field.low, field.high + 1, step)

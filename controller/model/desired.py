@@ -128,6 +128,8 @@ class Carriage:
     offline_only: bool = False
     bandwidth_limit_mib_s: int = 0
     retry_limit: int = 5
+    seconds_per_gib: int = 20  # after which a move is stopped; 0: never
+    windowed: bool = False  # only some of the cluster's windows count for it
     unheeded: tuple[str, ...] = ()  # as in Maintenance
 
 

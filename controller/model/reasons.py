@@ -124,6 +124,18 @@ class Why(StrEnum):
         "The last run of the job to the target took long, or is older than the policy calls fresh.",
         "Nothing: it moves when the rest is small.",
     )
+    WINDOW_CLOSED = (
+        "WindowClosed",
+        "No change window is open, so nothing is started; what runs is left to finish.",
+        "The windows of the PveCluster, and those that the guest's MigrationPolicy names, at the moment of the last look.",
+        "Nothing: it starts when a window opens.",
+    )
+    WINDOW_TOO_SHORT = (
+        "WindowTooShort",
+        "The move would not be over when the change window closes.",
+        "The estimated duration of the move, by size and learned rates, against the end of the window.",
+        "Nothing if a later window is long enough; else make one longer, or let the move be faster.",
+    )
     DRAIN_FIRST = (
         "DrainFirst",
         "A node is being drained; that comes first.",
@@ -329,6 +341,12 @@ class Why(StrEnum):
         "At the speed that it may use, the move would take longer than its MigrationPolicy allows.",
         "Memory and disks to send, divided by the narrowest of bandwidth limit, stream and share of the link.",
         "Raise `bandwidthLimitMiBps` or `completionTimeoutSecondsPerGiB`.",
+    )
+    NOT_CONVERGING = (
+        "NotConverging",
+        "It changed its memory faster than it can be sent when it was moved before.",
+        "The rate at which it changed memory, learned from the logs of its moves, against the rate of one stream.",
+        "Move it at a quieter time, give the move more bandwidth, or raise `maxDowntimeMilliseconds`.",
     )
     CHANGE_PENDING = (
         "ChangePending",

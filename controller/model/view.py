@@ -45,5 +45,8 @@ class ClusterView:
     events: tuple[Event, ...] = ()  # what else happened since then
     missing_rights: tuple[str, ...] = ()  # the `pveum` lines that would grant them
     insecure: bool = False  # TLS verification is switched off
+    again_at: float | None = (
+        None  # epoch seconds: a change window opens or closes by then, without anything else happening
+    )
     ticks: int = 0
     tick_seconds: float = 0.0

@@ -110,7 +110,7 @@ def _hold(drains: Sequence[Drain], view: ClusterView, progress: Progress) -> tup
     if open_ones and not progress.remaining:  # it is empty, but somebody may be moving a guest there
         partial = view.seen is not None and view.seen.partial
         return Why.PERMISSION_MISSING if partial else Why.GUEST_MOVING, "; ".join(drain.message for drain in open_ones)
-    if open_ones and not progress.moving and view.armed.why in (Why.MODE_PLAN, Why.SUSPENDED):
+    if open_ones and not progress.moving and view.armed.why in (Why.MODE_PLAN, Why.SUSPENDED, Why.WINDOW_CLOSED):
         return view.armed.why, view.armed.message
     return None
 

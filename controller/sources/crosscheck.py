@@ -6,6 +6,7 @@ Called by `merge`, so that it shows in conditions, and by `validate`.
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from controller.model import zones
 from controller.specs import MigrationPolicy, Problem, PveCluster, PveNode, Resource, Specs
 from controller.specs.pvenode import MAINTENANCE_WORDS
 from controller.yamlpos import Position
@@ -21,6 +22,7 @@ def crosscheck(specs: Specs) -> tuple[Problem, ...]:
         *_twice(specs.nodes.values(), lambda node: node.node_name, "nodeName"),
         *_twice(specs.maintenances.values(), lambda maintenance: maintenance.spec.node_name, "nodeName"),
         *(problem for node in specs.nodes.values() for problem in _unknown_word(node, specs)),
+        *(problem for cluster in specs.clusters.values() for problem in _unknown_zones(cluster)),
         *(problem for policy in specs.migrations.values() for problem in _unknown_windows(policy, specs)),
     )
 
@@ -75,6 +77,13 @@ def _unknown_word(node: PveNode, specs: Specs) -> Iterator[Problem]:
     if word not in MAINTENANCE_WORDS:
         message = f'"{word}" does not say what to do with the node, so it counts as "false"'
         yield about(node, f"metadata.labels[{key}]", message, ", ".join(f'"{known}"' for known in MAINTENANCE_WORDS))
+
+
+def _unknown_zones(cluster: PveCluster) -> Iterator[Problem]:
+    for index, window in enumerate(cluster.spec.windows):
+        if zones.find(window.time_zone) is None:
+            message = f"this machine knows no time zone {window.time_zone!r}, so moves are held back"
+            yield about(cluster, f"spec.windows[{index}].timeZone", message, "a name such as Europe/Vienna, or UTC")
 
 
 def _unknown_windows(policy: MigrationPolicy, specs: Specs) -> Iterator[Problem]:

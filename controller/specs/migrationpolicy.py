@@ -139,8 +139,8 @@ class MigrationPolicySpec(CommonSpec):
     """When a move that failed is tried again."""
     verify: Annotated[Verify, NotYet()] = Field(default_factory=Verify)
     """What has to be seen before a move counts as done."""
-    windows: Annotated[Listed[Word], NotYet(restricts=True), Field(max_length=64)] = ()
-    """Names of windows of the PveCluster; only in these may such guests move voluntarily."""
+    windows: Annotated[Listed[Word], Field(max_length=64)] = ()
+    """Names of windows of the PveCluster: of its Allows only these count for such guests. No Deny is left out."""
 
     checks: ClassVar[tuple[Rule, ...]] = (
         Rule(

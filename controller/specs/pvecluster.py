@@ -6,8 +6,10 @@ Read by `app` (endpoints, credentials), `observe`, `decide` and `act`.
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
+from controller.model import cron
 from controller.model.ids import ClusterName
 from controller.specs.base import (
     Count,
@@ -249,6 +251,15 @@ def _cron() -> str:
     return "^" + " ".join(parts) + "$"
 
 
+def _is_a_schedule(text: str) -> str:
+    """More exact than the pattern: it says where the fault is, and knows days that never come."""
+    try:
+        cron.parse(text)
+    except cron.CronError as error:
+        raise PydanticCustomError("said", "{said}", {"said": f"is no schedule: {error}"}) from None
+    return text
+
+
 class Window(Model):
     """A time in which moves may (Allow) or may not (Deny) run."""
 
@@ -260,9 +271,12 @@ class Window(Model):
         str,
         Field(
             max_length=256,
-            pattern=_cron(),
-            json_schema_extra=says("five cron fields: minute hour day month weekday, such as '0 22 * * MON-FRI'"),
+            json_schema_extra={
+                "pattern": _cron(),
+                "x-allowed": "five cron fields: minute hour day month weekday, such as '0 22 * * MON-FRI'",
+            },
         ),
+        AfterValidator(_is_a_schedule),
     ]
     """When it opens, in cron's five fields."""
     duration_seconds: Annotated[int, Field(ge=60, le=604_800)]
@@ -339,12 +353,11 @@ class PveClusterSpec(Model):
     """What implies maintenance."""
     windows: Annotated[
         tuple[Window, ...],
-        NotYet(restricts=True),
         Field(
             max_length=64, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
         ),
     ] = ()
-    """When moves may run."""
+    """When moves may start; one starts only if it is estimated to end before the window closes."""
     prune: Prune = Field(default_factory=Prune)
     """What may vanish without asking."""
     notifications: Annotated[tuple[Notification, ...], NotYet(), Field(max_length=64)] = ()

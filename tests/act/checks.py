@@ -28,6 +28,11 @@ def mapped_to(storage: str) -> Resource:
     return migration("mapped", localDisks="Copy", targetStorage={"zfs": storage})
 
 
+def yearly(seconds: int) -> Resource:
+    """A cluster with a window on new year's day."""
+    return cluster(windows=[{"name": "w", "kind": "Allow", "schedule": "0 0 1 1 *", "durationSeconds": seconds}])
+
+
 @dataclass(frozen=True)
 class Row:
     """The world of guest 101 on pve1, which somebody wants to know on pve2, and what one check says about it."""
@@ -44,6 +49,7 @@ class Row:
     since: float = 0.0  # seconds for which the cluster has been as it is
     before: tuple[Doing, ...] = ()  # what happens before the last look
     after: tuple[Doing, ...] = ()  # what happens between that and the fresh one
+    dirty_mib_s: float | None = None  # what was learned of the guest's earlier moves
     to: str | None = "pve2"  # None: where the plan moves it
 
     def __str__(self) -> str:
@@ -336,5 +342,17 @@ ROWS = (
         objects=(migration("slow", bandwidthLimitMiBps=10, completionTimeoutSecondsPerGiB=20),),
     ),
     Row("duration is within the policy", Why.NOT_CHECKED, OK, "no bandwidth is set"),
+    Row(
+        "memory converges", Why.NOT_CONVERGING, WARN, "but only 100 MiB/s are sent",
+        objects=(cluster(network={"streamMiBps": 100}),), dirty_mib_s=200.0,
+    ),
+    Row(
+        "change window is open", Why.WINDOW_CLOSED, FAIL, "no Allow window is open; moves may start again",
+        objects=(yearly(3600),),
+    ),
+    Row(
+        "change window is open", Why.WINDOW_TOO_SHORT, FAIL, "no window is open for more than 60 s", objects=(yearly(60),),
+        guest={"memory": "16GiB"},
+    ),
 )  # fmt: skip
 """In the order of the checks."""

@@ -10,7 +10,8 @@ from controller.act.trial import Trial, trials
 from controller.decide.preflight import CHECKS, Level
 from controller.decide.preflight.wish import elsewhere
 from controller.model.ids import NodeName, Vmid
-from controller.model.memory import Memory
+from controller.model.memory import GuestRate, Memory
+from controller.model.observed import Observed
 from controller.specs import Specs
 from tests.act.checks import ROWS, Row
 from tests.decide.build import cluster
@@ -59,6 +60,13 @@ def test_what_speaks_against_a_move_does_not_start_it() -> None:
     assert tried(warns).feasible
 
 
+def remembered(row: Row, seen: Observed) -> Memory:
+    if row.dirty_mib_s is None:
+        return Memory()
+    guest = seen.guests[Vmid(101)]
+    return Memory(rates={guest.vmid: GuestRate(guest.identity, row.dirty_mib_s * 2**20, seen.at)})
+
+
 def tried(row: Row) -> Trial:
     """The move as `drover preflight` shows it."""
     found: list[Trial] = []
@@ -80,10 +88,11 @@ def tried(row: Row) -> Trial:
             do(scene)
         seen = await scene.observer.look()
         targets = None if row.to is None else [NodeName(row.to)]
-        wishes = elsewhere(held, seen, Memory(), Vmid(101), targets)
+        memory = remembered(row, seen)
+        wishes = elsewhere(held, seen, memory, Vmid(101), targets)
         for do in row.after:
             do(scene)
-        found.extend(await trials(wishes, specs=held, seen=seen, memory=Memory(), observer=scene.observer))
+        found.extend(await trials(wishes, specs=held, seen=seen, memory=memory, observer=scene.observer))
 
     text = json.dumps(laid(PLAIN, {"guests": {101: row.guest}}, row.file), indent=1)
     play(body, text, asked=row.asked)

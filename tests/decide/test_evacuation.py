@@ -400,15 +400,6 @@ def test_progress_is_counted_in_guests_and_bytes() -> None:
     assert drain.message == "3 on pve1 have to leave: 1 moving, 1 blocked"
 
 
-def test_a_guest_whose_policy_restricts_by_what_is_not_honoured_yet_stays_and_the_rest_leaves() -> None:
-    policy = migration("nightly", {"vmids": [101]}, windows=["nights"])
-    look = seen(THREE, [guest(101, "pve1"), guest(102, "pve1")])
-    plan = decide(specs(maintenance("m", "pve1"), policy), look, memory())
-    assert [(block.vmid, block.why) for block in plan.blocked] == [(101, Why.NOT_YET_ACTED_UPON)]
-    assert "MigrationPolicy/nightly restricts by windows" in plan.blocked[0].message
-    assert [move.vmid for move in plan.moves] == [102]
-
-
 @pytest.mark.parametrize(
     "setting", [{"defaultBehavior": "Shutdown"}, {"rules": [{"guestSelector": {}, "behavior": "Skip"}]}]
 )

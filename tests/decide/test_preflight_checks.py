@@ -10,6 +10,7 @@ from controller.decide.preflight import CHECKS, Finding, Level, findings, refine
 from controller.decide.preflight.models import normal
 from controller.model.facts import CpuModel, HaFacts, HaRule, JobState, Nic, Setup, Topic, Unread
 from controller.model.ids import GuestKind, NodeName, Vmid
+from controller.model.memory import GuestRate, Memory
 from controller.model.observed import (
     Cpu,
     Disk,
@@ -47,10 +48,10 @@ SEEN = replace(
 )
 
 
-def told(fresh: Fresh, wanted: Specs = WANTED) -> list[Finding]:
+def told(fresh: Fresh, wanted: Specs = WANTED, remembered: Memory | None = None) -> list[Finding]:
     """What is not simply well."""
     who = fresh.guest or WHO
-    found = findings(planned(who, wanted), fresh, wanted, SEEN, memory())
+    found = findings(planned(who, wanted), fresh, wanted, SEEN, remembered or memory())
     return [each for each in found if each.level is not OK or each.why is Why.NOT_SUPPORTED]
 
 
@@ -500,6 +501,31 @@ def test_a_move_that_takes_too_long_is_told(stream: int, limit: int, slow: bool)
         migration("p", bandwidthLimitMiBps=limit),
     )
     assert (Why.TOO_SLOW in [each.why for each in told(read(), wanted)]) is slow
+
+
+@pytest.mark.parametrize(("dirty", "warned"), [(None, False), (50, False), (200, True)])
+def test_a_guest_that_was_too_restless_before_is_told(dirty: int | None, warned: bool) -> None:
+    wanted = specs(in_maintenance("pve1"), cluster(network={"streamMiBps": 100}))
+    rates = {} if dirty is None else {WHO.vmid: GuestRate(WHO.identity, dirty * 2.0**20, 0.0)}
+    found = told(read(), wanted, Memory(rates=rates))
+    assert (Why.NOT_CONVERGING in [each.why for each in found if each.level is WARN]) is warned
+
+
+@pytest.mark.parametrize(
+    ("schedule", "seconds", "why"),
+    [
+        ("* * * * *", 60, None),
+        ("0 0 1 1 *", 3600, Why.WINDOW_CLOSED),
+        ("0 0 1 1 *", 60, Why.WINDOW_TOO_SHORT),
+    ],
+)
+def test_outside_of_its_window_a_move_waits(schedule: str, seconds: int, why: Why | None) -> None:
+    window = {"name": "w", "kind": "Allow", "schedule": schedule, "durationSeconds": seconds}
+    wanted = specs(in_maintenance("pve1"), cluster(windows=[window], network={"streamMiBps": 50}))
+    found = findings(planned(), read(), wanted, SEEN, memory())
+    fails = [each for each in found if each.level is FAIL]
+    assert [each.why for each in fails] == ([] if why is None else [why])
+    assert all(each.busy for each in fails)
 
 
 # All of them

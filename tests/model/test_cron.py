@@ -58,7 +58,7 @@ def test_the_hour_that_autumn_repeats_comes_once_and_twice_where_every_hour_is_m
         ("0 25 * * *", "'25' is no hour (0 to 23) at character 3"),
         ("0 2,x * * *", "'x' is no hour (0 to 23) at character 5"),
         ("0 2 * FOO *", "'FOO' is no month (1 to 12 or JAN to DEC) at character 7"),
-        ("*/0 2 * * *", "'0' is no step (a number from 1) at character 3"),
+        ("*/0 2 * * *", "'0' is no step (1 to 99) at character 3"),
         ("0 2 30,31 2 *", "this day never comes in these months at character 5"),
     ],
 )

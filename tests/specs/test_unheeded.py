@@ -13,7 +13,7 @@ SKIP = {"guestSelector": {"vmids": [100]}, "behavior": "Skip"}
     ("kind", "spec", "fields"),
     [
         ("PveCluster", CLUSTER, ()),
-        ("PveCluster", {**CLUSTER, "windows": [WINDOW]}, (".windows",)),
+        ("PveCluster", {**CLUSTER, "windows": [WINDOW]}, ()),
         ("PveCluster", {**CLUSTER, "balance": {"resource": "Memory"}}, ()),
         ("PveCluster", {**CLUSTER, "safety": {"keepQuorumMargin": 1}}, (".safety.keepQuorumMargin",)),
         ("PveCluster", {**CLUSTER, "maintenance": {"template": {"rules": [SKIP]}}}, (".maintenance.template.rules",)),
@@ -21,7 +21,7 @@ SKIP = {"guestSelector": {"vmids": [100]}, "behavior": "Skip"}
         ("NodeMaintenance", {"nodeName": "pve2", "defaultBehavior": "Shutdown"}, (".defaultBehavior",)),
         ("NodeMaintenance", {"nodeName": "pve2", "defaultBehavior": "Skip"}, ()),
         ("NodeMaintenance", {"nodeName": "pve2", "notBefore": "2026-05-01T00:00:00Z"}, ()),
-        ("MigrationPolicy", {"guestSelector": {}, "windows": ["nights"]}, (".windows",)),
+        ("MigrationPolicy", {"guestSelector": {}, "windows": ["nights"]}, ()),
         ("MigrationPolicy", {"guestSelector": {}, "control": "Monitor"}, ()),
     ],
 )

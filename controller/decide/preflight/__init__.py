@@ -80,6 +80,8 @@ CHECKS: Sequence[Check] = (
     replication.no_replication_runs,
     replication.replication_is_well,
     time.duration_is_within_the_policy,
+    time.memory_converges,
+    time.change_window_is_open,
 )
 
 
