@@ -45,7 +45,7 @@ class ReplicationWatch:
         self._asked: dict[NodeName, float] = {}
         self._clocks: dict[NodeName, tuple[float, NodeClock]] = {}
         self._states: dict[str, ReplicationState] = {}
-        self._causes: dict[tuple[str, int], Why | None] = {}  # by job and start of the run: why it failed, from its log
+        self._causes: dict[str, tuple[int, Why | None]] = {}  # by job: when the run began that failed, and why
         self._syncs: dict[str, tuple[int, Progress]] = {}  # by job: the start of the run, and how far it is
         self._for_moves: frozenset[str] = frozenset()
         self._hurried = False
@@ -77,7 +77,7 @@ class ReplicationWatch:
         self._for_moves = frozenset(job.id for job in known if is_for_move(job.comment))
         self._syncs = {name: told for name, told in self._syncs.items() if name in ids}
         self._states = {name: state for name, state in self._states.items() if name in ids}
-        self._causes = {key: why for key, why in self._causes.items() if key[0] in ids}
+        self._causes = {name: told for name, told in self._causes.items() if name in ids}
 
     def due(
         self, now: float, jobs: Iterable[ReplicationJob], guests: Mapping[Vmid, Guest], online: Iterable[NodeName]
@@ -137,8 +137,13 @@ class ReplicationWatch:
         self._states = {name: state for name, state in self._states.items() if name not in gone} | mine
 
     def _explained(self, state: ReplicationState) -> ReplicationState:
-        known = self._causes.get((state.job_id, state.last_try))
-        return replace(state, why=known) if state.error and known is not None else state
+        """With what the log of the run said; while the next one is under way, with what that of the one before said."""
+        run, why = self._causes.get(state.job_id, (0, None))
+        return (
+            replace(state, why=why)
+            if state.error and state.why is None and (state.running or run == state.last_try)
+            else state
+        )
 
     def _unexplained(self, node: NodeName) -> list[ReplicationState]:
         """Runs that failed without a word of why, whose log has not been read; a job that is asked again starts at 0."""
@@ -149,7 +154,8 @@ class ReplicationWatch:
             and state.error
             and state.why is None
             and state.last_try
-            and (state.job_id, state.last_try) not in self._causes
+            and not state.running
+            and self._causes.get(state.job_id, (0, None))[0] != state.last_try
         ]
         return sorted(found, key=lambda state: state.job_id)[:LOGS_AT_ONCE]
 
@@ -168,8 +174,8 @@ class ReplicationWatch:
         try:
             lines = await self._client.replication_log(state.node, state.job_id)
         except DroverError:
-            self._causes[state.job_id, state.last_try] = None
+            self._causes[state.job_id] = state.last_try, None
             raise
         why = failed_run(state.error, lines)
-        self._causes[state.job_id, state.last_try] = why
+        self._causes[state.job_id] = state.last_try, why
         self._states[state.job_id] = replace(state, why=why)

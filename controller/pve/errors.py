@@ -63,6 +63,7 @@ _TEXTS: Final = _rows(
 )
 _RUNS: Final = (
     (re.compile(r"No common base snapshot"), Why.NO_COMMON_BASE),
+    (re.compile(r"hostname lookup .* failed"), Why.UNKNOWN_NODE),
     (re.compile(r"storage '.*' is not available on node|storage '.*' does not exist"), Why.STORAGE_MISSING),
     (re.compile(r"out of space|No space left"), Why.NO_SPACE),
     (re.compile(r"dataset is busy"), Why.DATASET_BUSY),

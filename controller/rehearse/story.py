@@ -20,6 +20,7 @@ from controller.model.event import Event
 from controller.model.ids import Vmid
 from controller.model.override import Order
 from controller.model.plan import Blocked, Plan, Waiting
+from controller.model.replication import Orphan
 from controller.model.view import ClusterView
 from controller.rehearse.stage import SECRET, TOKEN, Stage, StageOptions
 from controller.rehearse.virtual_time import EPOCH, run
@@ -234,12 +235,18 @@ class _Teller:
         self.clock: Callable[[], float] = lambda: 0.0
         self._plan = ""
         self._words: dict[Vmid, str] = {}
+        self._orphans: tuple[Orphan, ...] = ()
 
     def hear(self, view: ClusterView, statuses: Statuses, happened: Sequence[Event]) -> None:  # noqa: ARG002 - a Listener
         if view.plan is not None and (said := _plan_line(view.plan)) != self._plan:
             self._plan = said
             self._say("plan", said)
             self._explain(view.plan)
+        if view.plan is not None:
+            for orphan in view.plan.replicas.orphans:
+                if orphan not in self._orphans:
+                    self._say("why", orphan.message)
+            self._orphans = view.plan.replicas.orphans
         for event in happened:
             self._say("drover", f"{event.about} {event.reason}: {event.message}")
 
@@ -289,6 +296,7 @@ def _plan_line(plan: Plan) -> str:
     parts = [f"now {move.vmid} {move.source}->{move.target} {move.why}" for move in plan.moves]
     parts += [f"waiting {wait.vmid} {wait.why}" for wait in plan.waiting]
     parts += [f"blocked {block.vmid} {block.why}" for block in plan.blocked]
+    parts += [f"{job.verb} {job.job_id} {job.source}->{job.target} {job.why}" for job in plan.jobs]
     parts += [f"moving {vmid}" for vmid in plan.flying]
     parts += [f"UNSAFE {finding}" for finding in plan.unsafe]
     return "; ".join(parts) or "nothing to do"

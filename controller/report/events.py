@@ -46,6 +46,14 @@ class Told(StrEnum):
     MAINTENANCE_ENDED = "MaintenanceEnded"
     POLICY_VIOLATED = "PolicyViolated"
     POLICY_COMPLIANT = "PolicyCompliant"
+    REPLICAS_IN_SYNC = "ReplicasInSync"
+    REPLICAS_LACKING = "ReplicasLacking"
+    REPLICAS_TOO_OLD = "ReplicasTooOld"
+    REPLICAS_RENEWED = "ReplicasRenewed"
+    REPLICATION_FAILING = "ReplicationFailing"
+    REPLICATION_RECOVERED = "ReplicationRecovered"
+    REPLICATION_CONFLICT = "ReplicationConflict"
+    REPLICATION_CONFLICT_OVER = "ReplicationConflictOver"
     ACCEPTED = "Accepted"
     NOT_ACCEPTED = "NotAccepted"
     CONNECTED = "Connected"
@@ -79,6 +87,13 @@ _OF_FLIP: Mapping[tuple[str, str, Status], tuple[EventType, Told]] = {
     ("NodeMaintenance", "Drained", Status.TRUE): (_NORMAL, Told.DRAINED),
     ("PlacementPolicy", "Compliant", Status.FALSE): (_WARNING, Told.POLICY_VIOLATED),
     ("PlacementPolicy", "Compliant", Status.TRUE): (_NORMAL, Told.POLICY_COMPLIANT),
+    ("ReplicationPolicy", "InSync", Status.TRUE): (_NORMAL, Told.REPLICAS_IN_SYNC),
+    ("ReplicationPolicy", "LagExceeded", Status.TRUE): (_WARNING, Told.REPLICAS_TOO_OLD),
+    ("ReplicationPolicy", "LagExceeded", Status.FALSE): (_NORMAL, Told.REPLICAS_RENEWED),
+    ("ReplicationPolicy", "JobsFailing", Status.TRUE): (_WARNING, Told.REPLICATION_FAILING),
+    ("ReplicationPolicy", "JobsFailing", Status.FALSE): (_NORMAL, Told.REPLICATION_RECOVERED),
+    ("ReplicationPolicy", "Conflicted", Status.TRUE): (_WARNING, Told.REPLICATION_CONFLICT),
+    ("ReplicationPolicy", "Conflicted", Status.FALSE): (_NORMAL, Told.REPLICATION_CONFLICT_OVER),
     ("PveCluster", "Connected", Status.FALSE): (_WARNING, Told.DISCONNECTED),
     ("PveCluster", "Connected", Status.TRUE): (_NORMAL, Told.CONNECTED),
     ("PveCluster", "Quorate", Status.FALSE): (_WARNING, Told.QUORUM_LOST),
@@ -91,9 +106,26 @@ _OF_FLIP: Mapping[tuple[str, str, Status], tuple[EventType, Told]] = {
 }
 _HOLDS = frozenset({Why.SUSPENDED, Why.TOO_MANY_UNAVAILABLE, Why.MODE_PLAN})
 """Why a maintenance that somebody asked for does not begin, or stops, although nothing is wrong."""
+_ON_THE_WAY = frozenset(
+    {
+        *(
+            Why.REPLICA_WANTED,
+            Why.JOB_DIFFERS,
+            Why.JOB_NOT_WANTED,
+            Why.TARGET_GONE,
+            Why.NOT_SYNCED_YET,
+            Why.NOT_OBSERVED_YET,
+        ),
+        *(Why.FOREIGN_JOB, Why.LAG_EXCEEDED, Why.JOBS_FAILING),
+    }
+)
+"""Why replicas are not in sync although that is being seen to, or told by another condition."""
 # What is expected of an object that has just appeared is no news.
 _SILENT_AT_FIRST = frozenset(
-    {Told.DRAIN_UNBLOCKED, Told.POLICY_COMPLIANT, Told.NODE_READY, Told.ACCEPTED, Told.QUORUM_GAINED}
+    {
+        *(Told.DRAIN_UNBLOCKED, Told.POLICY_COMPLIANT, Told.NODE_READY, Told.ACCEPTED, Told.QUORUM_GAINED),
+        *(Told.REPLICAS_RENEWED, Told.REPLICATION_RECOVERED, Told.REPLICATION_CONFLICT_OVER),
+    }
 )
 
 
@@ -165,6 +197,9 @@ def _flip(ref: ObjectRef, old: Condition | None, new: Condition, at: float) -> E
         made = (_WARNING, Told.NOT_ACCEPTED) if refused else (_NORMAL, Told.ACCEPTED)
     else:
         held = (ref.kind, new.type) == ("NodeMaintenance", "Draining") and new.reason in _HOLDS
+        lacks = (ref.kind, new.type, new.status) == ("ReplicationPolicy", "InSync", Status.FALSE)
+        if lacks and new.reason not in _ON_THE_WAY:
+            return Event(_WARNING, Told.REPLICAS_LACKING, ref, new.message, at, at)
         found = (_NORMAL, Told.DRAIN_HELD) if held else _OF_FLIP.get((ref.kind, new.type, new.status))
         if found is None:
             return None

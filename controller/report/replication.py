@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from controller.model.ids import ObjectRef
 from controller.model.reasons import Why
-from controller.model.replication import JobHealth, JobReport, Lacking, Replicas
+from controller.model.replication import JobHealth, JobReport, JobVerb, Lacking, Replicas
 from controller.model.view import ClusterView
 from controller.report.statement import Statement, label, say
-from controller.report.units import count_of, some, timestamp
+from controller.report.units import count_of, timestamp
 
 TYPES = ("InSync", "LagExceeded", "JobsFailing", "Conflicted")
 """Condition types of a ReplicationPolicy, beside those of every kind."""
@@ -48,16 +48,18 @@ def _in_sync(ref: ObjectRef, jobs: Sequence[JobReport], lacking: Sequence[Lackin
     bad = [job for job in jobs if job.health in _BAD]
     if bad:
         return say("InSync", False, _BAD[bad[0].health], _jobs(bad))
-    wanted = [action for action in view.plan.jobs if action.cause == ref]
+    wanted = [job for job in view.plan.jobs if job.cause == ref and job.verb is JobVerb.CREATE]
     if wanted:
-        return say("InSync", False, wanted[0].why, some([action.message for action in wanted]))
+        return say("InSync", False, wanted[0].why, _list([action.message for action in wanted]))
     waiting = [job for job in jobs if job.last_sync is None]
     if waiting or lacking:
-        unknown = all(job.health is JobHealth.UNKNOWN for job in waiting)
+        unknown = not lacking and all(job.health is JobHealth.UNKNOWN for job in waiting)
         said = "; ".join([*([_jobs(waiting)] if waiting else []), *([_words(lacking)] if lacking else [])])
         return say("InSync", None if unknown else False, Why.NOT_SYNCED_YET, said)
-    there = count_of(replicas.there.get(ref, 0), "replica")
-    return say("InSync", True, Why.IN_SYNC, f"{there} of {replicas.wanted.get(ref, 0)} wanted are in sync")
+    there, number = replicas.there.get(ref, 0), replicas.wanted.get(ref, 0)
+    if there < number:
+        return say("InSync", False, Why.NOT_SYNCED_YET, f"{count_of(number, 'replica')} wanted, {there} there")
+    return say("InSync", True, Why.IN_SYNC, f"{count_of(there, 'replica')} of {number} wanted are in sync")
 
 
 _BAD: Mapping[JobHealth, Why] = {
@@ -76,7 +78,7 @@ def _of_jobs(type_: str, health: JobHealth, why: Why, jobs: Sequence[JobReport],
 def _jobs(jobs: Sequence[JobReport]) -> str:
     ordered = sorted(jobs, key=lambda job: (job.vmid, job.job_id))
     told = [f"{job.job_id} to {job.target}: {job.message}{_remedy(job.why)}" for job in ordered]
-    return some(told)
+    return _list(told)
 
 
 def _remedy(why: Why | None) -> str:
@@ -84,7 +86,12 @@ def _remedy(why: Why | None) -> str:
 
 
 def _words(items: Sequence[Lacking]) -> str:
-    return some([item.message for item in items])
+    return _list([item.message for item in items])
+
+
+def _list(sentences: Sequence[str], limit: int = 3) -> str:
+    more = f"; and {len(sentences) - limit} more" if len(sentences) > limit else ""
+    return "; ".join(sentences[:limit]) + more
 
 
 def fields(ref: ObjectRef, view: ClusterView) -> Data:

@@ -383,6 +383,16 @@ def admin_place(world: World, *, guest: int, node: str) -> None:
 
 
 @_fault
+def admin_remove_node(world: World, *, node: str) -> None:
+    """Remove a node that is switched off and has no guests from the cluster: `pvecm delnode`."""
+    if world.nodes[node].powered or any(guest.node == node for guest in world.guests.values()):
+        raise ValueError(f"admin-remove-node: {node} is on, or has guests")
+    del world.nodes[node]
+    world.ha.lrms.pop(node, None)
+    world.revision += 1
+
+
+@_fault
 def admin_lock(world: World, *, guest: int, lock: str = "backup") -> None:
     """Put a lock on a guest, as a backup does."""
     world.set_lock(world.guests[guest], lock)

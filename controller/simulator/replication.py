@@ -130,7 +130,7 @@ class Replication:
         if "remove_job" in job:
             return 1
         if state.fail_count:
-            if not self._world.online(job["source"], job["target"]):
+            if job["target"] not in self._world.nodes or not self._world.online(job["source"], job["target"]):
                 return 0
             return state.last_try + 60 * (5 * state.fail_count if state.fail_count <= 3 else 30)
         return calendar.parse(str(job.get("schedule", DEFAULT_SCHEDULE))).next_after(state.last_try)
@@ -306,6 +306,8 @@ class Replication:
     def _prepare(self, run: Run, volumes: list[str]) -> None:
         world, job = self._world, run.job
         guest, target = world.guests[job["guest"]], job["target"]
+        if target not in world.nodes:
+            raise ReplicationFailed(f"hostname lookup '{target}' failed - failed to get address info")
         ssh = (
             f"/usr/bin/ssh -e none -o 'BatchMode=yes' -o 'HostKeyAlias={target}'"
             f" -o 'UserKnownHostsFile=/etc/pve/nodes/{target}/ssh_known_hosts'"
@@ -383,8 +385,8 @@ class Replication:
         log("start replication job")
         yield PREPARE * world.random.uniform(0.8, 1.2)
         if job["remove_job"] == "full":
-            if not world.connected(node, target):
-                raise ReplicationFailed(f"command '/usr/bin/ssh root@{world.nodes[target].ip}' failed: exit code 255")
+            if target not in world.nodes or not world.connected(node, target):
+                raise ReplicationFailed(f"command '/usr/bin/ssh root@{target}' failed: exit code 255")
             for volid in self._volumes_of(job):
                 self._storage(volid).place(target).pop(volid, None)
                 self._snapshots.pop((target, volid), None)

@@ -1,7 +1,4 @@
-"""ReplicationPolicy: storage replication as policy.
-
-Read and checked; not acted upon yet.
-"""
+"""ReplicationPolicy: storage replication as policy. Read by `decide.replication` and, for the gate, `decide.staging`."""
 
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
@@ -126,7 +123,6 @@ class ReplicationPolicy(Kind):
         Column(name="InSync", type="string", path='.status.conditions[?(@.type=="InSync")].status'),
         Column(name="Age", type="date", path=".metadata.creationTimestamp"),
     )
-    not_yet: ClassVar[bool] = True
 
     @property
     def cluster(self) -> ClusterName:

@@ -85,8 +85,7 @@ NO_PLAN = replace(VIEW, plan=None, armed=Finding(ok=False, why=Why.MODE_OBSERVE,
         (VIEW, APART, "Progressing", ("False", Why.AS_EXPECTED)),
         (VIEW, ObjectRef("MigrationPolicy", "gentle"), "Accepted", ("True", Why.ACCEPTED)),
         (VIEW, ObjectRef("MigrationPolicy", "gentle"), "NotYetActedUpon", ("True", Why.NOT_YET_ACTED_UPON)),
-        (VIEW, ObjectRef("ReplicationPolicy", "pairs"), "Accepted", ("True", Why.NOT_YET_ACTED_UPON)),
-        (VIEW, ObjectRef("ReplicationPolicy", "pairs"), "NotYetActedUpon", ("True", Why.NOT_YET_ACTED_UPON)),
+        (VIEW, ObjectRef("ReplicationPolicy", "pairs"), "Accepted", ("True", Why.ACCEPTED)),
     ],
 )
 def test_a_condition_says_what_is(view: ClusterView, ref: ObjectRef, type_: str, expected: tuple[str, str]) -> None:

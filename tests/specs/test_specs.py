@@ -160,7 +160,7 @@ def test_label_selectors_select_as_in_kubernetes(labels: dict[str, str], selecte
         ("MigrationPolicy", "{guestSelector: {}, method: Live, bandwidthLimitMiBps: 5, retry: {limit: 1}}", ()),
         ("MigrationPolicy", "{guestSelector: {}, control: Monitor, windows: [x]}", ("spec.control",)),
         ("MigrationPolicy", "{guestSelector: {}, localDisks: Copy, targetStorage: {a: b}}", ()),
-        ("ReplicationPolicy", "{guestSelector: {}, targets: {}}", ("spec",)),
+        ("ReplicationPolicy", "{guestSelector: {}, targets: {}, gate: RequireFresh, onMigration: Fixed}", ()),
     ],
 )  # fmt: skip
 def test_what_is_set_but_not_acted_upon_is_named(kind: str, spec: str, waiting: tuple[str, ...]) -> None:

@@ -60,8 +60,7 @@ class Case:
         if self.policy.spec.targets.nodes:
             text += "; the policy names it, so no other node is chosen"
         elif patience := self.policy.spec.retarget_after_seconds:
-            over = self.scene.seen.at - self.gone[node] >= patience
-            text += "; another is chosen after retargetAfterSeconds" + (", which are over" if over else "")
+            text += f"; another is chosen when it has been away for {patience} s"
         self.lacks(node, Why.TARGET_OFFLINE if known else Why.UNKNOWN_NODE, text)
 
     def lacks_because_of(self, job: ReplicationJob) -> None:

@@ -24,6 +24,7 @@ GRACE_SECONDS = 120.0
 """PVE begins a run up to a minute after it is due, and the run takes its time."""
 _NEVER_RUN_BEFORE = 400 * 86400
 """Moments before this are the first event after 1970: PVE's way to say that a job is due now."""
+_HALF = 80
 _NO_CLOCK = NodeClock(0.0, "")
 
 
@@ -86,7 +87,7 @@ def _health(look: _Look) -> tuple[JobHealth, Why | None, str]:
     elif state is None or state.node != look.source:
         text = f"{look.source or 'its node'} has not told how it stands yet"
         found = JobHealth.UNKNOWN, Why.NOT_OBSERVED_YET, text
-    elif state.fail_count and not state.running:
+    elif state.fail_count:
         found = JobHealth.FAILING, *_failure(job, state, look.seen)
     elif late := _late(look, state):
         found = JobHealth.LAGGING, Why.LAG_EXCEEDED, late
@@ -102,11 +103,18 @@ def _health(look: _Look) -> tuple[JobHealth, Why | None, str]:
 def _failure(job: ReplicationJob, state: ReplicationState, seen: Observed) -> tuple[Why, str]:
     times = f"{state.fail_count} times" if state.fail_count != 1 else "once"
     target = seen.nodes.get(job.target)
-    away = target is None or target.state is not NodeState.ONLINE
-    why = Why.TARGET_OFFLINE if away else state.why or Why.JOBS_FAILING
-    said = " ".join(state.error.split()) or "PVE gives no reason"
-    again = "; PVE tries again when the target is back" if away else ""
-    return why, f"failed {times}: {said}{again}"
+    why, more = state.why or Why.JOBS_FAILING, ""
+    if target is None:
+        why, more = Why.UNKNOWN_NODE, f"; {job.target} is no node of the cluster"
+    elif target.state is not NodeState.ONLINE:
+        why, more = Why.TARGET_OFFLINE, "; PVE tries again when the target is back"
+    return why, f"failed {times}: {_short(state.error)}{more}"
+
+
+def _short(error: str) -> str:
+    """PVE's words on one line: of a long command the beginning, and the end, which says how it ended."""
+    said = " ".join(error.split()) or "PVE gives no reason"
+    return said if len(said) <= 2 * _HALF else f"{said[:_HALF]} … {said[-_HALF:]}"
 
 
 def _late(look: _Look, state: ReplicationState) -> str:
