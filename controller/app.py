@@ -309,7 +309,23 @@ async def answer(
         else:
             targets = {g.vmid: None for g in asked}
         wishes = tuple(each for g in asked for each in wish.elsewhere(specs, seen, memory, g.vmid, targets[g.vmid]))
-    return asked, await trials(wishes, specs=specs, seen=seen, memory=memory, observer=observer)
+    found = await trials(wishes, specs=specs, seen=seen, memory=memory, observer=observer)
+    if not question.node:
+        return asked, found
+    tried = [await _elsewhere(trial, specs, seen, memory, observer) for trial in found]
+    return asked, tuple(trial for both in tried for trial in both)
+
+
+async def _elsewhere(
+    trial: Trial, specs: Specs, seen: Observed, memory: Memory, observer: Observer
+) -> tuple[Trial, ...]:
+    """A guest of a drain that can't go where the plan sends it goes elsewhere: after its own trial the first that works."""
+    if trial.feasible or trial.move is None:
+        return (trial,)
+    others = sorted(set(seen.nodes) - {trial.guest.node, trial.move.target})
+    wishes = wish.elsewhere(specs, seen, memory, trial.guest.vmid, others)
+    found = await trials(wishes, specs=specs, seen=seen, memory=memory, observer=observer)
+    return (trial, *[other for other in found if other.feasible][:1])
 
 
 @dataclass(frozen=True, slots=True)

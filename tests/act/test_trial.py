@@ -116,6 +116,15 @@ def test_a_whole_node_is_tried_as_it_would_be_drained() -> None:
     assert not by_name["local"].feasible
 
 
+def test_who_can_not_go_where_the_plan_sends_it_is_tried_elsewhere_too() -> None:
+    found: dict[str, list[bool]] = {}
+    for trial in ask(app.Question(node="pve1")):
+        found.setdefault(trial.guest.name, []).append(trial.feasible)
+    assert found["wired"][-1]
+    assert found["host"][-1]
+    assert all(sum(tries) <= 1 for tries in found.values())
+
+
 def test_a_node_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(DroverError, match="there is no node 'pve9'"):
         ask(app.Question("101", "pve9"))

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.model.ids import Vmid
-from controller.model.memory import Memory
+from controller.model.memory import Caution, Memory
 from controller.model.reasons import Why
 from controller.report.guests import GuestState, states, verdicts
 from controller.report.units import count_of, duration, epoch_of, plain, rate, size, some, timestamp
+from controller.report.views import guest_list, migration_list
 from tests.report.scene import FLIGHT, GUESTS, PLAN, VIEW
 
 GROUPS = st.sampled_from(["moves", "waiting", "blocked", "flying", "fine", "nowhere"])
@@ -53,6 +54,16 @@ def test_what_a_move_waits_for_is_told() -> None:
     memory = replace(VIEW.memory, flights={waiting.vmid: waiting})
     said = verdicts(replace(VIEW, memory=memory))[waiting.vmid].message
     assert said == "pve1 -> pve2; waiting for PVE HA to fence pve1 and recover it"
+
+
+def test_what_the_look_before_a_move_warned_of_stands_beside_the_guest_and_the_move() -> None:
+    warned = replace(FLIGHT, cautions=(Caution(Why.CHANGE_PENDING, "changes of cpu wait"),))
+    view = replace(VIEW, memory=replace(VIEW.memory, flights={warned.vmid: warned}))
+    for item in (*guest_list(view), *migration_list(view, ())):
+        status = item["status"]
+        assert isinstance(status, dict)
+        expected = [{"reason": "ChangePending", "message": "changes of cpu wait"}] if status["vmid"] == 101 else None
+        assert status.get("warnings") == expected
 
 
 def test_a_blocked_guest_says_what_to_do() -> None:
