@@ -36,6 +36,8 @@ class _Solver:
         self.must = [unit for unit in self._movers() if model.options(unit) and not model.stuck[unit]]
         self.hopeless = [unit for unit in self._movers() if not model.options(unit) or model.stuck[unit]]
         self.proof = Proof.NONE
+        self.hinted: list[tuple[int, int]] | None = None
+        """The last plan, if it is still possible."""
         self.cores: tuple[Core, ...] = ()
         self.floor = sum(model.options(unit)[0][0] for unit in self.must) + self._mending()
         """No plan costs less."""
@@ -75,10 +77,10 @@ class _Solver:
         return total
 
     def run(self) -> Solution:
-        hinted = self._hinted() if self.problem.hint else None
+        self.hinted = self._hinted() if self.problem.hint else None
         if self.must:
             self._place()
-            self._stick(hinted)
+            self._stick()
             self._bring_back()
         self._prove()
         moved = {unit for unit, where in enumerate(self.state.place) if where not in (AS_IS, self.model.home[unit])}
@@ -112,8 +114,9 @@ class _Solver:
         put_back(state, [(unit, before[unit]) for unit in involved])
         return found
 
-    def _stick(self, hinted: list[tuple[int, int]] | None) -> None:
+    def _stick(self) -> None:
         """Go back to the last plan when the new one is hardly better."""
+        hinted = self.hinted
         if hinted is None:
             return
         model, state = self.model, self.state
@@ -199,13 +202,15 @@ class _Solver:
         self.cores = bounds.cores(model, self._loose(), possible)
         others = self._movable() if self.problem.movable_for_room else []
         if others and not self.cores:
-            search = Others(state, possible, others, self.effort)
+            search = Others(state, possible, others, self.effort if self.hinted is None else self.effort // 5)
             if others_needed or len(others) <= 100:
                 found = search.fewest()
                 if found:
                     if others_needed and search.complete and self.equal:
                         self.proof |= Proof.MINIMAL_MOVES | (Proof.MINIMAL_BYTES if search.cheapest else Proof.NONE)
                     return
+        if self.hinted is not None:
+            return  # no need to search for what is known already
         if self.cores or others or not others_needed:
             Search(state, self.must + others, self.dice).run(self.effort // 2, enough=self.floor)
         if self._cost(self.must) < BROKEN:

@@ -207,3 +207,19 @@ def test_plans_of_tight_and_large_clusters_can_be_carried_out() -> None:
         assert not found.waiting, cluster.name
         moves = [(cluster.guests[step.item].vmid, cluster.nodes[step.target].name) for step in found.steps]
         assert violations(cluster, one_after_the_other(moves)) == []
+
+
+def test_planning_anew_after_every_move_adds_none() -> None:
+    for kind, seed in (("5/40 96%", 8), ("5/40 96%", 10), ("8/80 93%", 4), ("8/80 96%", 9)):
+        cluster = tight(kind, seed)
+        assert cluster is not None
+        problem = problem_of(cluster)
+        plan = solve(problem)
+        moves, hint = 0, dict(enumerate(plan.places))
+        while steps := sequence(problem, solve(replace(problem, hint=hint)).places).steps:
+            moves += 1
+            items = list(problem.items)
+            items[steps[0].item] = replace(items[steps[0].item], at=steps[0].target, must_leave=False)
+            problem = replace(problem, items=tuple(items))
+        assert moves == plan.moves, (kind, seed)
+        assert not any(item.must_leave for item in problem.items)
