@@ -175,7 +175,8 @@ def command_line(move: Move) -> str:
     online = " --online" if options.online else ""
     disks = " --with-local-disks" if options.with_local_disks else ""
     storage = f" --targetstorage {options.target_storage}" if options.target_storage else ""
-    return f"qm migrate {move.vmid} {move.target}{online}{disks}{storage}{limit}"
+    tracking = " --with-conntrack-state" if options.conntrack else ""
+    return f"qm migrate {move.vmid} {move.target}{online}{disks}{storage}{tracking}{limit}"
 
 
 def not_heeded(ref: ObjectRef, fields: Sequence[str]) -> str:

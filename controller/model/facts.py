@@ -18,6 +18,7 @@ class Topic(StrEnum):
     CPU_FLAGS = "which node supports which CPU flag"
     CPU_MODELS = "the CPU models that an administrator has defined"
     MACHINES = "the machine versions of the target"
+    CONNTRACK = "whether the target takes connection tracking"
     NETWORKS = "the bridges and VNets of the nodes"
     STORAGES = "the storages of the target"
     HA = "the HA rules of the guest"
@@ -104,6 +105,7 @@ class Facts:
     cpu_flags: Mapping[str, frozenset[NodeName]] | None = None  # QEMU's name of a flag -> nodes whose KVM can do it
     custom_models: Mapping[str, CpuModel] | None = None  # `custom-x` -> what it is made of
     machines: frozenset[str] | None = None  # of the target
+    conntrack: bool | None = None  # the target can take connection tracking; not read when the source can't give it
     networks: Mapping[NodeName, frozenset[str]] | None = None  # bridges and VNets by node
     ha: HaFacts | None = None
     job_states: tuple[JobState, ...] | None = None

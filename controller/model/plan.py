@@ -33,6 +33,7 @@ class MoveOptions:
     with_local_disks: bool = False
     target_storage: str = ""  # `a:b,c:d`: local storages that are called otherwise on the target
     bandwidth_limit_mib_s: int = 0  # 0 = none of our own
+    conntrack: bool = False  # take the firewall's connection tracking along
     policy: str = ""  # the MigrationPolicy that won, "" = defaults
 
 

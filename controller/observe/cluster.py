@@ -177,7 +177,16 @@ class Observer:
         if present is None or config is None or setup is None or target is None:
             return fresh
         found = await self._facts.read(
-            Subject(present, config, setup, move.source, target, bool(fresh.jobs), frozenset(mapped_to))
+            Subject(
+                guest=present,
+                config=config,
+                setup=setup,
+                source=move.source,
+                target=target,
+                replicated=bool(fresh.jobs),
+                conntrack=verdict is not None and verdict.conntrack,
+                mapped_to=frozenset(mapped_to),
+            )
         )
         itself = found.source
         if source is not None and itself is not None:

@@ -22,7 +22,14 @@ from controller.pve.client import PveClient
 SECONDS: Final = 5.0
 """How long a fact is waited for; a node that does not answer would hold up the move for 30 s."""
 KEPT_SECONDS: Final[Mapping[Topic, float]] = MappingProxyType(
-    {Topic.CPU: 600.0, Topic.CPU_FLAGS: 600.0, Topic.CPU_MODELS: 60.0, Topic.MACHINES: 600.0, Topic.NETWORKS: 60.0}
+    {
+        Topic.CPU: 600.0,
+        Topic.CPU_FLAGS: 600.0,
+        Topic.CPU_MODELS: 60.0,
+        Topic.MACHINES: 600.0,
+        Topic.CONNTRACK: 600.0,
+        Topic.NETWORKS: 60.0,
+    }
 )
 """Age at which what is kept is read again; what is not listed here is always read."""
 OWN_CPU: Final = frozenset({"host", "max"})
@@ -42,6 +49,7 @@ class Subject:
     source: NodeName
     target: Node
     replicated: bool
+    conntrack: bool = False  # the source can give connection tracking away
     mapped_to: frozenset[str] = frozenset()  # storages on the target that the policy maps others to
 
 
@@ -83,6 +91,8 @@ class FactReader:
             flags = start(one(Topic.CPU_FLAGS, live and setup.cpu not in OWN_CPU, partial(self._cpu_flags, where)))
             models = start(one(Topic.CPU_MODELS, live and setup.cpu.startswith("custom-"), self._cpu_models))
             machines = start(one(Topic.MACHINES, live and there, partial(self._machines, target.name)))
+            carried = live and there and subject.conntrack
+            conntrack = start(one(Topic.CONNTRACK, carried, partial(self._conntrack, target.name)))
             networks = start(one(Topic.NETWORKS, plugged, partial(self._networks, nodes)))
             storages = start(one(Topic.STORAGES, disks, partial(client.node_storages, target.name)))
             ha = start(one(Topic.HA, guest.ha_managed, partial(self._ha, guest)))
@@ -96,6 +106,7 @@ class FactReader:
             cpu_flags=flags.result(),
             custom_models=models.result(),
             machines=machines.result(),
+            conntrack=conntrack.result(),
             networks=networks.result(),
             ha=ha.result(),
             job_states=jobs.result(),
@@ -159,6 +170,9 @@ class FactReader:
 
     async def _machines(self, node: NodeName) -> frozenset[str]:
         return await self._keep(Topic.MACHINES, node, partial(self._client.machines, node))
+
+    async def _conntrack(self, node: NodeName) -> bool:
+        return await self._keep(Topic.CONNTRACK, node, partial(self._client.takes_conntrack, node))
 
     async def _networks(self, nodes: Iterable[NodeName]) -> Mapping[NodeName, frozenset[str]]:
         """Of the source too: what is missing on both may just be hidden from the token."""

@@ -20,7 +20,7 @@ from controller.pve.decode_facts import HaResource
 from controller.pve.errors import translate
 from controller.pve.transport import HttpFailure, Json, Param, Params, Transport
 from controller.pve.upid import UpidError, parse
-from controller.pve.values import DecodeError, integer, record, text
+from controller.pve.values import DecodeError, flag, integer, record, text
 
 LOG_PAGE: Final = 1000
 """Lines of a task log per call; a running migration writes about one per second and disk."""
@@ -133,6 +133,14 @@ class PveClient:
     async def machines(self, node: NodeName) -> frozenset[str]:
         """Versions of QEMU's machines that `node` can run, such as `pc-q35-9.2+pve1`."""
         return await self._read(f"/nodes/{_quoted(node)}/capabilities/qemu/machines", decode_facts.machines)
+
+    async def takes_conntrack(self, node: NodeName) -> bool:
+        """Whether `node` can migrate connection tracking along (`has-dbus-vmstate`), since 9.0.
+
+        Needs Sys.Audit on the node. Raises Rejected(NOT_SUPPORTED) on 8.x.
+        """
+        path = f"/nodes/{_quoted(node)}/capabilities/qemu/migration"
+        return await self._read(path, lambda answer: flag(record(answer).get("has-dbus-vmstate")))
 
     async def node_storages(self, node: NodeName) -> tuple[Storage, ...]:
         """Storages that are enabled on `node`, right now. PVE activates them all: a dead one holds the answer up."""
@@ -345,6 +353,7 @@ def migrate_params(kind: GuestKind, target: NodeName, options: MoveOptions, *, r
         params |= {"online": True} if running and options.online else {}
         params |= {"with-local-disks": True} if options.with_local_disks else {}
         params |= {"targetstorage": options.target_storage} if options.target_storage else {}
+        params |= {"with-conntrack-state": True} if running and options.conntrack else {}
     elif running and options.restart:
         params |= {"restart": True}
     if kind is GuestKind.LXC and options.target_storage:

@@ -131,7 +131,7 @@ class MigrationPolicySpec(CommonSpec):
     """With Copy: storage on the target by storage on the source."""
     local_media: LocalMedia = LocalMedia.EJECT
     """What to do with local media in CD drives. Restore: eject an ISO, and put it back when the guest is home again."""
-    conntrack_state: Annotated[ConntrackState, NotYet()] = ConntrackState.AUTO
+    conntrack_state: ConntrackState = ConntrackState.AUTO
     """Auto: move the firewall's connection tracking along where both nodes can."""
     control: Annotated[Control, NotYet()] = Control.TASK_LOG
     """TaskLog: watch. Monitor: measure and steer through QEMU's monitor (needs Sys.Modify)."""

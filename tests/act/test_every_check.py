@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 
 from controller.act.trial import Trial, trials
+from controller.decide.explain import command_line
 from controller.decide.preflight import CHECKS, Level
 from controller.decide.preflight.wish import elsewhere
 from controller.model.ids import NodeName, Vmid
 from controller.model.memory import GuestRate, Memory
 from controller.model.observed import Observed
-from controller.specs import Specs
+from controller.model.reasons import Why
+from controller.specs import Resource, Specs
 from tests.act.checks import ROWS, Row
-from tests.decide.build import cluster
+from tests.decide.build import cluster, migration
 from tests.observe.test_cluster import Scene, play
 
 PLAIN: Mapping[str, Any] = {
@@ -58,6 +60,27 @@ def test_what_speaks_against_a_move_does_not_start_it() -> None:
     assert not tried(fails).feasible
     [warns] = [row for row in ROWS if row.check == "not bound to hardware"]
     assert tried(warns).feasible
+
+
+@pytest.mark.parametrize(
+    ("versions", "objects", "sent"),
+    [
+        ({}, (), True),
+        ({"pve1": "8.4"}, (), False),
+        ({"pve2": "8.4"}, (), False),
+        ({"pve1": "9.0", "pve2": "9.1"}, (), True),
+        ({}, (migration("quiet", conntrackState="Never"),), False),
+    ],
+)
+def test_connection_tracking_moves_along_only_where_both_nodes_can(
+    versions: Mapping[str, str], objects: tuple[Resource, ...], sent: bool
+) -> None:
+    nodes = {node: {"version": version} for node, version in versions.items()}
+    row = Row("", Why.AS_EXPECTED, Level.OK, "", file={"nodes": nodes}, objects=objects)
+    move = tried(row).move
+    assert move is not None
+    assert move.options.conntrack is sent
+    assert ("--with-conntrack-state" in command_line(move)) is sent
 
 
 def remembered(row: Row, seen: Observed) -> Memory:

@@ -270,7 +270,7 @@ def test_the_second_look_knows_the_guest_the_target_and_the_verdict() -> None:
         assert (fresh.target.state, fresh.source.name, fresh.quorate) == (NodeState.ONLINE, "pve1", True)
         assert fresh.preconditions is not None
         assert fresh.preconditions.running
-        assert len(scene.calls) == 16  # half of them about nodes, and kept for a while
+        assert len(scene.calls) == 17  # half of them about nodes, and kept for a while
         assert max(call.seconds for call in scene.calls) < 1
 
     play(body)

@@ -27,6 +27,7 @@ from controller.model.memory import Caution, Memory
 from controller.model.observed import Fresh, Observed
 from controller.model.plan import Move
 from controller.specs import Specs
+from controller.specs.migrationpolicy import ConntrackState
 
 __all__ = [
     "CHECKS",
@@ -124,5 +125,6 @@ def refine(move: Move, fresh: Fresh, specs: Specs, seen: Observed, memory: Memor
         # PVE wants the word also for disks of which only the difference to a replica moves, and for cloud-init images.
         with_local_disks=look.live and bool(disks.local_disks(look)),
         target_storage=disks.storage_map(look),
+        conntrack=look.live and look.policy.conntrack_state is ConntrackState.AUTO and bool(look.facts.conntrack),
     )
     return replace(move, options=options)
