@@ -51,7 +51,7 @@ def _in_sync(ref: ObjectRef, jobs: Sequence[JobReport], lacking: Sequence[Lackin
     wanted = [job for job in view.plan.jobs if job.cause == ref and job.verb is JobVerb.CREATE]
     if wanted:
         return say("InSync", False, wanted[0].why, _list([action.message for action in wanted]))
-    waiting = [job for job in jobs if job.last_sync is None]
+    waiting = [job for job in jobs if job.last_sync is None or job.health is JobHealth.UNKNOWN]
     if waiting or lacking:
         unknown = not lacking and all(job.health is JobHealth.UNKNOWN for job in waiting)
         said = "; ".join([*([_jobs(waiting)] if waiting else []), *([_words(lacking)] if lacking else [])])

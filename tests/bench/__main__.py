@@ -8,7 +8,7 @@ import time
 
 from controller.report import log
 from controller.settings import LogSettings
-from tests.bench import clients, latency, localdisks, memory, placement, planner, requests, simulator
+from tests.bench import clients, latency, localdisks, memory, placement, planner, replication, requests, simulator
 
 PARTS = {
     "requests": requests,
@@ -19,6 +19,7 @@ PARTS = {
     "simulator": simulator,
     "clients": clients,
     "localdisks": localdisks,
+    "replication": replication,
 }
 
 
