@@ -11,7 +11,8 @@ from controller.decide.solve.problem import Proof
 from controller.decide.stage import Stage
 from controller.decide.staging import Staging
 from controller.model.ids import NodeName, Vmid
-from controller.model.plan import Blocked, Move, Waiting
+from controller.model.observed import Guest
+from controller.model.plan import Blocked, Move, PowerAction, Waiting
 
 
 @dataclass(slots=True)
@@ -24,6 +25,8 @@ class Board:
     blocked: dict[Vmid, Blocked] = field(default_factory=dict)
     flying: set[Vmid] = field(default_factory=set)
     staying: set[Vmid] = field(default_factory=set)  # left on a node in maintenance on purpose
+    power: list[PowerAction] = field(default_factory=list)
+    forget_halted: set[Vmid] = field(default_factory=set)
     forget: set[Vmid] = field(default_factory=set)  # origins that mean nothing any more
     proof: Proof = Proof.NONE  # what is known about the moves that are not voluntary
     _spoken: set[Vmid] = field(default_factory=set)
@@ -72,6 +75,8 @@ class Draft:
     now: Stage  # who counts where at this instant, flights on both sides
     later: Stage  # who counts where when everything that is planned so far is done
     board: Board = field(default_factory=Board)
+    downs: list[Guest] = field(default_factory=list)  # guests that leave by being shut down, and stay
+    kept: dict[Vmid, NodeName] = field(default_factory=dict)  # places of guests that leave later
     staging: Staging = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,6 +87,7 @@ class Draft:
         found = {vmid: guest.node for vmid, guest in self.scene.seen.guests.items()}
         found.update((vmid, flight.target) for vmid, flight in self.scene.memory.flights.items())
         found.update((intent.guest.vmid, target) for intent, target in self.board.assigned)
+        found.update(self.kept)
         return found
 
     def place_as_is(self, intent: Intent) -> NodeName | None:

@@ -1,16 +1,21 @@
 """How far every maintenance is, from what is observed and what the plan says. Called by `decide.pipeline`.
 
-Drained means safe to service: nothing that has to leave is there, and nothing is on its way from or to the node.
+Drained means safe to service: two looks have found nothing that has to leave, nothing on its way from or to the node, no task
+that runs on it and no replication that is being written to it.
 """
 
+from controller.decide.departure import is_overdue
 from controller.decide.draft import Board
-from controller.decide.evacuation import held
 from controller.decide.explain import names
 from controller.decide.scene import Scene, seen_moving
+from controller.decide.unavailable import held
 from controller.model.desired import Maintenance
 from controller.model.ids import NodeName, Vmid
 from controller.model.plan import Drain, DrainMode
 from controller.model.reasons import Why
+
+_CONSOLES = frozenset({"vncproxy", "vncshell", "termproxy", "spiceproxy", "spiceshell"})
+"""Tasks that only show somebody a screen (pve-manager: PVE/API2/Nodes.pm, qemu-server: PVE/API2/Qemu.pm)."""
 
 
 def drains(scene: Scene, board: Board) -> tuple[Drain, ...]:
@@ -48,8 +53,12 @@ def _evacuation(scene: Scene, board: Board, maintenance: Maintenance, hold: str)
     stuck = tuple(board.blocked[vmid] for vmid in remaining if vmid in board.blocked)
     moving = _moving(scene, node, remaining)
     arriving = _arriving(scene, node)
-    drained = not (remaining or moving or arriving or scene.seen.partial)
-    why = _hold(maintenance, hold)
+    doubt = _doubt(scene, node, arriving)
+    empty = not (remaining or moving or doubt)
+    # Seen twice: the rows of guests that somebody has just begun to create or move may be on their way.
+    drained = empty and node in scene.memory.emptied
+    late = is_overdue(scene, maintenance)
+    why = _hold(maintenance, hold, late=late)
     return Drain(
         ref=maintenance.ref,
         node=node,
@@ -59,20 +68,22 @@ def _evacuation(scene: Scene, board: Board, maintenance: Maintenance, hold: str)
         blocked=stuck,
         staying=staying,
         remaining_bytes=sum(scene.needs.get(vmid) or 0 for vmid in remaining),
+        overdue=late and not drained,
+        empty=empty,
         drained=drained,
         reason=maintenance.reason,
         hold=None if drained else why,
         message=hold
         if hold and not drained
-        else _sentence(node, remaining, moving, len(stuck), _doubt(scene, arriving)),
+        else _sentence(node, remaining, moving, len(stuck), doubt or ("" if drained else "is looked at once more")),
     )
 
 
-def _hold(maintenance: Maintenance, hold: str) -> Why | None:
+def _hold(maintenance: Maintenance, hold: str, *, late: bool) -> Why | None:
     if maintenance.suspended:
         return Why.SUSPENDED
-    if maintenance.unheeded:
-        return Why.NOT_YET_ACTED_UPON
+    if late and not maintenance.shuts_down_remaining:
+        return Why.DEADLINE_EXCEEDED
     return Why.TOO_MANY_UNAVAILABLE if hold else None
 
 
@@ -103,7 +114,13 @@ def _sentence(node: NodeName, remaining: tuple[Vmid, ...], moving: tuple[Vmid, .
     return f"{node} seems to be empty, but {doubt}" if doubt else f"nothing that has to leave is on {node}"
 
 
-def _doubt(scene: Scene, arriving: tuple[Vmid, ...]) -> str:
+def _doubt(scene: Scene, node: NodeName, arriving: tuple[Vmid, ...]) -> str:
+    """Why a node without guests that have to leave may not be switched off yet, as the end of a sentence; "" when it may."""
     if scene.seen.partial:
         return "the token may not see every guest"
-    return f"{names(scene, arriving)} may be on the way to it" if arriving else ""
+    if arriving:
+        return f"{names(scene, arriving)} may be on the way to it"
+    if writing := sorted(s.job_id for s in scene.seen.states.values() if s.running and s.target == node):
+        return f"replication is being written to it ({', '.join(writing)})"
+    busy = sorted({t.type for t in scene.seen.tasks if t.running and t.node == node and t.type not in _CONSOLES})
+    return f"tasks still run on it ({', '.join(busy)})" if busy else ""

@@ -1,29 +1,31 @@
 """Nodes that have to be empty: everything leaves, or is named. Called by `decide.pipeline`, before all other planners."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 
-from controller.decide.draft import Board, Draft
-from controller.decide.explain import no_target, not_heeded, refusals, shunned
+from controller.decide import departure
+from controller.decide.draft import Draft
+from controller.decide.explain import names, no_target, refusals, shunned
 from controller.decide.gate import blocked, gate, options
 from controller.decide.ha_rules import HA_RULE
 from controller.decide.placement import Intent, open_nodes
 from controller.decide.scene import Scene
-from controller.model.desired import Maintenance
-from controller.model.ids import NodeName
+from controller.decide.unavailable import held
+from controller.model.desired import Leaving, Maintenance
+from controller.model.ids import NodeName, Vmid
 from controller.model.observed import Guest
 from controller.model.plan import Blocked, DrainMode, Lane, Waiting
 from controller.model.reasons import Why
 
 
 def leaving(draft: Draft) -> list[Intent]:
-    """Who has to leave nodes that are evacuated; everybody else on them gets a word."""
+    """Who has to leave nodes that are evacuated; everybody else on them gets a word, now or from `take_turns`."""
     scene, board = draft.scene, draft.board
     holds = held(scene)
     drains = [(n, m) for n, m in scene.wanted.maintenance.items() if m.mode is DrainMode.EVACUATE]
     found = [
-        _intent(scene, board, guest, maintenance, holds)
+        _intent(draft, guest, maintenance, holds)
         for node, maintenance in drains
         for guest in scene.residents.get(node, ())
         if not board.knows(guest.vmid)
@@ -31,66 +33,76 @@ def leaving(draft: Draft) -> list[Intent]:
     return [intent for intent in found if intent is not None]
 
 
-def held(scene: Scene) -> Mapping[NodeName, str]:
-    """Evacuations that have to wait because too many nodes would be out of service, with the sentence that says so.
+def take_turns(draft: Draft, placed: Sequence[tuple[Intent, NodeName]]) -> None:
+    """Guests of the lowest order of their node leave now, by moving or by being shut down; the others wait for them.
 
-    Those that have begun go first, so that a new maintenance never stops one that is under way.
+    placed: everybody who has found a place and leaves a node that is evacuated.
     """
-    most = scene.cluster.spec.safety.max_unavailable_nodes
-    drains = {n: m for n, m in scene.wanted.maintenance.items() if m.mode is DrainMode.EVACUATE}
-    away = [
-        f"{name} {scene.shut[name]}"
-        for name, node in scene.seen.nodes.items()
-        if not node.usable and name not in drains
-    ]
-    found = {}
-    for _, name in sorted((_precedence(scene, maintenance), name) for name, maintenance in drains.items()):
-        if len(away) + 1 > most:
-            found[name] = f"{name} waits: {'; '.join(away) or 'none may'}, and maxUnavailableNodes is {most}"
+    scene, board = draft.scene, draft.board
+    first = _first(draft, [intent.guest for intent, _ in placed])
+    targets = {intent.guest.vmid: (intent, target) for intent, target in placed}
+    for guest in [*(intent.guest for intent, _ in placed), *draft.downs]:
+        maintenance = scene.wanted.maintenance[guest.node]
+        order, leaders = first[guest.node]
+        if maintenance.departure(guest.vmid).order > order:
+            # It keeps the place that was found for it: what is there now is not given away meanwhile.
+            text = f"{guest} leaves {guest.node} after {names(scene, leaders)}, as {maintenance.ref} says by `order`"
+            board.say(Waiting(guest.vmid, Why.LEAVES_LATER, text, maintenance.ref))
+            draft.kept |= {guest.vmid: targets[guest.vmid][1]} if guest.vmid in targets else {}
+        elif guest.power.holds_memory and departure.shuts_down(scene, maintenance, guest):
+            draft.kept |= {guest.vmid: targets[guest.vmid][1]} if guest.vmid in targets else {}
+            if guest.vmid in draft.kept and not draft.now.admits(guest.vmid, draft.kept[guest.vmid]):
+                text = f"{guest} is shut down when there is room for it on {draft.kept[guest.vmid]}"
+                board.say(Waiting(guest.vmid, Why.WAITING_FOR_ROOM, text, maintenance.ref))
+            else:
+                departure.shut_down(scene, board, maintenance, guest)
         else:
-            away.append(f"{name} is in maintenance ({drains[name].ref})")
-    return MappingProxyType(found)
+            board.assign(*targets[guest.vmid])
 
 
-def _precedence(scene: Scene, maintenance: Maintenance) -> tuple[bool, bool, int]:
-    """Out of service already, then begun, then nearly empty: sorts before."""
-    ref, node = maintenance.ref, maintenance.node
-    begun = any(flight.cause == ref and flight.source == node for flight in scene.memory.flights.values()) or any(
-        origin.maintenance == ref and origin.node == node for origin in scene.memory.origins.values()
-    )
-    return scene.seen.nodes[node].usable, not begun, len(scene.residents.get(node, ()))
+def _first(draft: Draft, leavers: Iterable[Guest]) -> Mapping[NodeName, tuple[int, tuple[Vmid, ...]]]:
+    """The lowest order on every node among guests that are leaving, or wait for something else, and those guests."""
+    scene, board = draft.scene, draft.board
+    orders: dict[NodeName, dict[int, list[Vmid]]] = defaultdict(lambda: defaultdict(list))
+    waiting = [
+        guest
+        for node in scene.wanted.maintenance
+        for guest in scene.residents.get(node, ())
+        if guest.vmid in board.waiting or scene.flying(guest.vmid)
+    ]
+    for guest in [*waiting, *leavers, *draft.downs]:
+        orders[guest.node][scene.wanted.maintenance[guest.node].departure(guest.vmid).order].append(guest.vmid)
+    return {node: (min(found), tuple(sorted(found[min(found)]))) for node, found in orders.items()}
 
 
-def _intent(
-    scene: Scene, board: Board, guest: Guest, maintenance: Maintenance, holds: Mapping[NodeName, str]
-) -> Intent | None:
+def _intent(draft: Draft, guest: Guest, maintenance: Maintenance, holds: Mapping[NodeName, str]) -> Intent | None:
     """The guest's move, or None after another word about it."""
-    running, ref = guest.power.holds_memory, maintenance.ref
+    scene, board, ref = draft.scene, draft.board, maintenance.ref
     managed = guest.vmid in scene.wanted.managed
-    left_out = (
-        maintenance.skip
-        or (guest.template and not maintenance.include_templates)
-        or (not running and not guest.template and not maintenance.include_stopped)
-        or (not running and not managed)
-    )
-    if left_out:
+    if departure.stays(scene, maintenance, guest, managed=managed):
         board.stay(guest.vmid)
         return None
+    how = departure.of(scene, maintenance, guest)
     if not managed:
         board.say(blocked(guest, Why.UNMANAGED, f"{guest} runs on {guest.node} and is not managed by Drover", ref))
     elif maintenance.suspended:
         board.say(blocked(guest, Why.SUSPENDED, f"{guest} stays because {ref} is suspended", ref))
-    elif maintenance.unheeded:
-        board.say(
-            blocked(guest, Why.NOT_YET_ACTED_UPON, f"{guest} stays: {not_heeded(ref, maintenance.unheeded)}", ref)
-        )
     elif guest.node in holds:
         board.say(Waiting(guest.vmid, Why.TOO_MANY_UNAVAILABLE, holds[guest.node], ref))
-    elif word := gate(scene, guest, ref, Lane.DRAIN, restart_containers=maintenance.restart_containers):
-        if maintenance.optional and not isinstance(word, Waiting):
+    elif word := departure.overdue(scene, maintenance, guest) or gate(
+        scene,
+        guest,
+        ref,
+        Lane.DRAIN,
+        restart_containers=maintenance.restart_containers,
+        as_it_runs=not how.shuts_down,
+    ):
+        if how is Leaving.MIGRATE_IF_POSSIBLE and not isinstance(word, Waiting):
             board.stay(guest.vmid)
         else:
             board.say(word)
+    elif how is Leaving.SHUTDOWN:
+        draft.downs.append(guest)
     else:
         return _leaving(scene, guest, maintenance)
     return None
@@ -115,10 +127,11 @@ def _leaving(scene: Scene, guest: Guest, maintenance: Maintenance, *, musts: boo
     )
 
 
-def last_resort(draft: Draft, intent: Intent, known: str = "") -> None:
+def last_resort(draft: Draft, intent: Intent, known: str = "") -> tuple[Intent, NodeName] | None:
     """No target keeps every promise and improves something: try what makes nothing worse, then what was explicitly allowed.
 
-    known: what is known about why there is no target, for the word about a guest that stays.
+    Returns the intent that can be had with its target, or None after a word about the guest. known: what is known about why
+    there is no target, for that word.
     """
     scene, board, guest = draft.scene, draft.board, intent.guest
     maintenance = scene.wanted.maintenance.get(guest.node) if intent.lane is Lane.DRAIN else None
@@ -129,11 +142,12 @@ def last_resort(draft: Draft, intent: Intent, known: str = "") -> None:
         )
         target = draft.place_as_is(intent)
     if target is not None:
-        board.assign(intent, target)
-    elif maintenance is not None and maintenance.optional:
+        return intent, target
+    if maintenance is not None and departure.of(scene, maintenance, guest) is Leaving.MIGRATE_IF_POSSIBLE:
         board.stay(guest.vmid)
     else:
         board.say(no_way(draft, intent, known))
+    return None
 
 
 def no_way(draft: Draft, intent: Intent, known: str = "") -> Blocked:

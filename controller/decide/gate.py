@@ -19,16 +19,25 @@ _STUCK = frozenset({Why.GUEST_STUCK, Why.LOCK_LEFT_BEHIND})
 
 
 def gate(
-    scene: Scene, guest: Guest, cause: ObjectRef, lane: Lane, *, restart_containers: bool = True
+    scene: Scene,
+    guest: Guest,
+    cause: ObjectRef,
+    lane: Lane,
+    *,
+    restart_containers: bool = True,
+    as_it_runs: bool = True,
 ) -> Waiting | Blocked | None:
-    """Why the guest can't be moved for `cause` now, or None; the first obstacle that a person would want to hear of."""
+    """Why the guest can't be moved for `cause` now, or None; the first obstacle that a person would want to hear of.
+
+    as_it_runs: it is moved in its present run state; otherwise it is shut down first.
+    """
     return (
         _node(scene, guest, cause)
         or _memory_of_failures(scene, guest, cause)
         or _ha(scene, guest, cause, lane)
         or _lock(scene, guest, cause)
         or _unheeded(scene, guest, cause)
-        or _method(scene, guest, cause, restart_containers=restart_containers)
+        or (_method(scene, guest, cause, restart_containers=restart_containers) if as_it_runs else None)
         or _size(scene, guest, cause)
         or _window(scene, guest, cause)
     )

@@ -47,6 +47,7 @@ def plan(draft: Draft) -> None:
     intents += repair.strays(draft, {intent.guest.vmid for intent in intents})
     wrong = repair.wrong(draft)
     if not intents and not wrong:
+        evacuation.take_turns(draft, [])
         return
     near = _near(draft, intents, wrong)
     answer = _answer(draft, intents, near)
@@ -184,12 +185,27 @@ def _settle(draft: Draft, intents: list[Intent], wrong: tuple[int, ...], answer:
             said[vmid] = intent
     for vmid in sorted(moved.keys() - said.keys()):
         said[vmid] = _for_room(draft, vmid, source[vmid], said, moved)
+    leaving = []
     for vmid, target in sorted(moved.items()):
-        board.assign(said[vmid], target)
+        if _leaves(draft, said[vmid]):
+            leaving.append((said[vmid], target))
+        else:
+            board.assign(said[vmid], target)
     for intent in intents:
-        if intent.guest.vmid not in moved:
-            evacuation.last_resort(draft, intent, _known(draft, intent, answer))
+        if intent.guest.vmid not in moved and (
+            found := evacuation.last_resort(draft, intent, _known(draft, intent, answer))
+        ):
+            if _leaves(draft, found[0]):
+                leaving.append(found)
+            else:
+                board.assign(*found)
+    evacuation.take_turns(draft, leaving)
     repair.left(draft, _broken(draft, wrong, answer))
+
+
+def _leaves(draft: Draft, intent: Intent) -> bool:
+    """Whether it is moved because its node is evacuated."""
+    return intent.lane is Lane.DRAIN and intent.guest.node in draft.scene.wanted.maintenance
 
 
 def _move(draft: Draft, moved: Mapping[Vmid, NodeName]) -> None:

@@ -3,30 +3,33 @@
 Called by `decide.desired` and, for the nodes alone, by `decide.scene` and `decide.preflight`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from controller.model.desired import Maintenance
-from controller.model.ids import NodeName, ObjectRef
+from controller.decide.selectors import matches
+from controller.model.desired import Departure, Leaving, Maintenance
+from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.observed import HaNodeState, Observed
 from controller.model.plan import DrainMode
-from controller.specs import NodeMaintenance, PveCluster, PveNode, Specs, unheeded
+from controller.specs import NodeMaintenance, PveCluster, PveNode, Specs
 from controller.specs.nodemaintenance import (
     AfterMaintenance,
-    Behavior,
     Containers,
     MaintenanceMode,
+    MaintenanceRule,
     MaintenanceTemplate,
+    OnDeadline,
 )
 
 
 def maintenances(cluster: PveCluster, specs: Specs, seen: Observed) -> Mapping[NodeName, Maintenance]:
     """The maintenance that counts for each node that is in one: an explicit one, else what its label or PVE HA implies."""
     found: dict[NodeName, Maintenance] = {}
+    residents = _Residents(seen)
     written = {node.node_name: node for node in specs.nodes.values()}
     for name, node in sorted(seen.nodes.items()):
         by_ha = cluster.spec.maintenance.follow_ha_maintenance and node.ha is HaNodeState.MAINTENANCE
-        if implied := _implied(name, written.get(name), cluster, by_ha=by_ha):
+        if implied := _implied(residents, name, written.get(name), cluster, by_ha=by_ha):
             found[name] = implied
     explicit = [
         m for m in specs.maintenances.values() if m.spec.node_name in seen.nodes and not m.is_announced(seen.at)
@@ -35,7 +38,7 @@ def maintenances(cluster: PveCluster, specs: Specs, seen: Observed) -> Mapping[N
     for maintenance in sorted(explicit, key=_strength, reverse=True):
         node_name = maintenance.spec.node_name
         assert node_name is not None
-        found[node_name] = _explicit(maintenance, node_name)
+        found[node_name] = _explicit(residents, maintenance, node_name)
     return MappingProxyType(found)
 
 
@@ -51,7 +54,25 @@ def _strength(maintenance: NodeMaintenance) -> tuple[bool, bool, str]:
     return spec.mode is not MaintenanceMode.EVACUATE, spec.suspend, maintenance.name
 
 
-def _implied(name: NodeName, node: PveNode | None, cluster: PveCluster, *, by_ha: bool) -> Maintenance | None:
+class _Residents:
+    """The guests of a node, sorted out only when rules ask for them."""
+
+    def __init__(self, seen: Observed) -> None:
+        self._seen = seen
+
+    def departures(self, node: NodeName, rules: Sequence[MaintenanceRule]) -> Mapping[Vmid, Departure]:
+        """What the first rule that matches says of each guest; guests that no rule matches are left out."""
+        found = {}
+        for guest in self._seen.guests_on(node) if rules else ():
+            rule = next((rule for rule in rules if matches(rule.guest_selector, guest)), None)
+            if rule is not None:
+                found[guest.vmid] = Departure(Leaving(rule.behavior.value), rule.order)
+        return MappingProxyType(found)
+
+
+def _implied(
+    residents: _Residents, name: NodeName, node: PveNode | None, cluster: PveCluster, *, by_ha: bool
+) -> Maintenance | None:
     settings = cluster.spec.maintenance
     label = (node.metadata.labels.get(settings.label_key, "") if node else "").lower()
     if label in ("", "false") and not by_ha:
@@ -59,6 +80,7 @@ def _implied(name: NodeName, node: PveNode | None, cluster: PveCluster, *, by_ha
     # A word that means nothing is taken for the harmless half of what was probably meant.
     evacuate = by_ha or label in ("true", "evacuate")
     return _maintenance(
+        residents,
         settings.template,
         ref=implied_ref(name),
         node=name,
@@ -72,27 +94,28 @@ def implied_ref(node: NodeName) -> ObjectRef:
     return ObjectRef("NodeMaintenance", f"label-{node}")
 
 
-def _explicit(maintenance: NodeMaintenance, node: NodeName) -> Maintenance:
+def _explicit(residents: _Residents, maintenance: NodeMaintenance, node: NodeName) -> Maintenance:
     spec = maintenance.spec
     mode = DrainMode.EVACUATE if spec.mode is MaintenanceMode.EVACUATE else DrainMode.CORDON
-    return _maintenance(spec, ref=maintenance.ref, node=node, mode=mode, suspended=spec.suspend)
+    return _maintenance(residents, spec, ref=maintenance.ref, node=node, mode=mode, suspended=spec.suspend)
 
 
 def _maintenance(
-    how: MaintenanceTemplate, *, ref: ObjectRef, node: NodeName, mode: DrainMode, suspended: bool
+    residents: _Residents, how: MaintenanceTemplate, *, ref: ObjectRef, node: NodeName, mode: DrainMode, suspended: bool
 ) -> Maintenance:
     return Maintenance(
         ref=ref,
         node=node,
         mode=mode,
         suspended=suspended,
-        skip=how.default_behavior is Behavior.SKIP,
-        optional=how.default_behavior is Behavior.MIGRATE_IF_POSSIBLE,
+        default=Leaving(how.default_behavior.value),
+        departures=residents.departures(node, how.rules),
         restart_containers=how.containers is Containers.RESTART,
         include_stopped=how.include_stopped,
         include_templates=how.include_templates,
         override_must=how.override_must,
         returns=how.after_maintenance is AfterMaintenance.RETURN,
+        deadline_seconds=how.deadline_seconds,
+        shuts_down_remaining=how.on_deadline is OnDeadline.SHUTDOWN_REMAINING,
         reason=how.reason,
-        unheeded=unheeded(how),
     )

@@ -5,7 +5,7 @@ desired, then who leaves nodes in maintenance, who breaks a Must, who goes home;
 
 from dataclasses import replace
 
-from controller.decide import homecoming, joint, replication
+from controller.decide import homecoming, joint, replication, restart
 from controller.decide.draft import Draft
 from controller.decide.drains import drains
 from controller.decide.order import schedule
@@ -32,7 +32,7 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
     for vmid in seen.guests:
         if scene.flying(vmid):
             board.fly(vmid)
-    for planner in (joint, homecoming):
+    for planner in (joint, homecoming, restart):
         planner.plan(draft)
     schedule(draft)
     staging = draft.staging
@@ -54,6 +54,8 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
         matched=scene.wanted.matched,
         jobs=(*staging.apart_from(wanted), *wanted),
         replicas=replicas,
+        power=tuple(board.power),
+        forget_halted=tuple(sorted(board.forget_halted)),
         forget_origins=tuple(sorted(board.forget)),
         generations={resource.ref: resource.metadata.generation for resource in specs},
     )

@@ -12,8 +12,9 @@ from controller.decide.verify_musts import Ground, Musts, gave_way_rightly
 from controller.model.ids import NodeName, Vmid
 from controller.model.memory import Memory
 from controller.model.observed import Guest, HaNodeState, NodeState, Observed, Power
-from controller.model.plan import Lane, Move, Plan
+from controller.model.plan import Lane, Move, Plan, PowerVerb
 from controller.specs import NODE_LABEL, Specs
+from controller.specs.nodemaintenance import Behavior, OnDeadline
 from controller.specs.pvecluster import Coexistence, MemoryBasis
 
 
@@ -23,7 +24,7 @@ def verify(plan: Plan, specs: Specs, seen: Observed, memory: Memory) -> tuple[st
     Moves are replayed one after the other with all earlier ones still in flight, on both sides: a crash may stop us after any
     of them, and any of them may be over sooner, which only frees places. So no other interleaving is worse.
     """
-    broken = [*_accounting(plan, seen), *gave_way_rightly(plan, specs)]
+    broken = [*_accounting(plan, seen), *_shutdowns(plan, specs, seen), *gave_way_rightly(plan, specs)]
     if not plan.moves:
         return tuple(broken)
     replay = _Replay(plan, specs, seen, memory)
@@ -45,6 +46,24 @@ def _accounting(plan: Plan, seen: Observed) -> Iterator[str]:
             yield f"guest {vmid} is planned for but not there"
     for vmid in sorted(seen.guests.keys() - words.keys()):
         yield f"guest {vmid} is not accounted for"
+
+
+def _shutdowns(plan: Plan, specs: Specs, seen: Observed) -> Iterator[str]:
+    """Nobody is shut down unless a maintenance of its node has the word in it."""
+    cluster = next(cluster for cluster in specs.clusters.values() if cluster.name == seen.cluster).spec
+    for action in plan.power:
+        guest = seen.guests.get(action.vmid)
+        if guest is None or guest.identity != action.identity or guest.node != action.node:
+            yield f"guest {action.vmid} is another one, or not on {action.node}"
+        elif action.verb is PowerVerb.SHUTDOWN:
+            written = specs.maintenances.get(action.cause.name)
+            how = written.spec if written is not None else cluster.maintenance.template
+            rules = (rule.behavior for rule in how.rules if matches(rule.guest_selector, guest))
+            said = next(rules, how.default_behavior) in (Behavior.SHUTDOWN, Behavior.SHUTDOWN_AND_RESTART_ELSEWHERE)
+            if not said and not (how.deadline_seconds and how.on_deadline is OnDeadline.SHUTDOWN_REMAINING):
+                yield f"guest {action.vmid} would be shut down, and {action.cause} does not say so"
+            if not matches(cluster.managed_guests, guest):
+                yield f"guest {action.vmid} would be shut down and is not managed"
 
 
 class _Replay:

@@ -5,11 +5,18 @@ from controller.model.view import ClusterView
 FOLLOW_SECONDS = 2.0
 """How often the tasks of moves under way are asked how far they are."""
 
+AGAIN_SECONDS = 2.0
+"""A node that is seen empty for the first time is looked at again after that, to be called drained."""
+
 
 def next_look_seconds(view: ClusterView, *, now: float, interval: float) -> float:
-    """Seconds until the next tick: the interval, or earlier when a back-off ends or a window opens (never under one second)."""
+    """Seconds until the next tick: the interval, or earlier when something is due before (never under one second)."""
     ends = [backoff.until - now for backoff in view.memory.backoffs.values()]
     ends += [refusal.until - now for targets in view.memory.refusals.values() for refusal in targets.values()]
     ends += [view.again_at - now] if view.again_at is not None else []
+    if view.plan is not None and any(drain.empty and not drain.drained for drain in view.plan.drains):
+        ends.append(AGAIN_SECONDS)
+    if view.plan is not None and view.plan.power:
+        ends.append(FOLLOW_SECONDS)
     soonest = min((seconds for seconds in ends if seconds > 0), default=interval)
     return min(interval, max(1.0, soonest))

@@ -6,7 +6,7 @@ Called by `loop.daemon`, by nobody else. Nothing waits in here for a migration: 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from controller.act import backoff, breaker, execute, guardrails, inflight, jobs, media
+from controller.act import backoff, breaker, execute, guardrails, inflight, jobs, media, power
 from controller.act.abort import Guard
 from controller.act.breaker import Breaker
 from controller.clock import Clock
@@ -16,9 +16,10 @@ from controller.loop.planner import Planner
 from controller.model.errors import DroverError
 from controller.model.event import Event
 from controller.model.ids import ClusterName, NodeName, Vmid
+from controller.model.memory import Begun, Memory
 from controller.model.observed import Observed
 from controller.model.outcome import Outcome
-from controller.model.plan import Plan
+from controller.model.plan import DrainMode, Plan
 from controller.model.reasons import Why
 from controller.model.view import ClusterView, Finding
 from controller.observe.cluster import Observer
@@ -90,7 +91,7 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
     if view.armed.ok:
         view = await _with_media_restored(parts, specs, view, seen)
     view = await _act(parts, specs, await _planned(parts, specs, replace(view, plan=last.plan), fuses), fuses)
-    return await _with_jobs(parts, specs, view, fuses)
+    return await _with_jobs(parts, specs, await _with_power(parts, specs, view), fuses)
 
 
 async def _with_media_restored(parts: Parts, specs: Specs, view: ClusterView, seen: Observed) -> ClusterView:
@@ -160,11 +161,12 @@ async def _planned(parts: Parts, specs: Specs, view: ClusterView, fuses: Breaker
         parts.store.clear_backoff(backoff.outdated(parts.store.memory(), specs))
         parts.store.forget_refusals(backoff.outdated_refusals(parts.store.memory(), specs))
         spared = {node: trip.message for node, trip in fuses.nodes.items()}
-        plan = await parts.planner(
-            specs, view.seen, replace(parts.store.memory(), spared=spared, targets=_targets(view.plan))
-        )
+        memory = replace(parts.store.memory(), spared=spared, targets=_targets(view.plan), emptied=_emptied(view))
+        plan = await parts.planner(specs, view.seen, memory)
         parts.store.forget_origins(plan.forget_origins)
         parts.store.note_replication(plan.replicas.deletions, plan.replicas.gone_since)
+        parts.store.forget_halted(plan.forget_halted)
+        parts.store.note_begun(_begun(view, plan, memory))
     except DroverError as error:
         return replace(view, armed=Finding(False, error.why, error.message), memory=parts.store.memory())
     return replace(view, plan=plan, memory=parts.store.memory())
@@ -173,6 +175,41 @@ async def _planned(parts: Parts, specs: Specs, view: ClusterView, fuses: Breaker
 def _targets(plan: Plan | None) -> Mapping[Vmid, NodeName]:
     """Where the plan before wanted guests: one that is made anew while moves run should not change its mind."""
     return {move.vmid: move.target for move in plan.all_moves} if plan is not None else {}
+
+
+def _emptied(view: ClusterView) -> frozenset[NodeName]:
+    """Nodes in maintenance that an earlier look found empty; in a second plan of the same look, what the first one made of it."""
+    if view.plan is None or view.seen is None:
+        return frozenset()
+    earlier = view.plan.at < view.seen.at
+    return frozenset(drain.node for drain in view.plan.drains if (drain.empty if earlier else drain.drained))
+
+
+def _begun(view: ClusterView, plan: Plan, memory: Memory) -> list[Begun]:
+    """Evacuations that have begun: those that are known, and those that nothing holds back any more."""
+    found = []
+    for drain in plan.drains:
+        known = memory.begun.get(drain.node)
+        if known is not None and known.maintenance == drain.ref:
+            found.append(known)
+        elif drain.mode is DrainMode.EVACUATE and drain.hold is None and view.armed.ok:
+            found.append(Begun(drain.ref, drain.node, plan.at))
+    return found
+
+
+async def _with_power(parts: Parts, specs: Specs, view: ClusterView) -> ClusterView:
+    """Guests that a maintenance shuts down, or that were shut down for one, are asked to."""
+    if view.plan is None or view.plan.unsafe or not view.armed.ok:
+        return view
+    happened = await power.carry_out(
+        view.plan.power,
+        specs=specs,
+        store=parts.store,
+        client=parts.client,
+        clock=parts.clock,
+        still_wanted=lambda: parts.superseded() is None,
+    )
+    return replace(view, memory=parts.store.memory(), events=(*view.events, *happened))
 
 
 def _refuse_another_cluster(store: Store, seen: Observed) -> None:

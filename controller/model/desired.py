@@ -4,13 +4,38 @@ Made by `decide.desired` from specs and what is seen; read by the planners in `d
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
 from typing import TypeAlias
 
 from controller.model.conflict import Conflict
 from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.plan import DrainMode
 from controller.model.reasons import Why
+
+
+class Leaving(StrEnum):
+    """What happens to a guest of a node that has to be empty."""
+
+    MIGRATE = "Migrate"
+    MIGRATE_IF_POSSIBLE = "MigrateIfPossible"  # one that can't be moved stays and doesn't count
+    SHUTDOWN = "Shutdown"  # it is shut down, stays, and is started again after the maintenance
+    SHUTDOWN_AND_RESTART_ELSEWHERE = "ShutdownAndRestartElsewhere"  # it is shut down, moved, and started there
+    SKIP = "Skip"  # it stays as it is
+
+    @property
+    def shuts_down(self) -> bool:
+        """Whether a running guest is shut down for it."""
+        return self in (Leaving.SHUTDOWN, Leaving.SHUTDOWN_AND_RESTART_ELSEWHERE)
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """How a guest leaves, and when: guests of a lower order leave first."""
+
+    how: Leaving = Leaving.MIGRATE
+    order: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +46,20 @@ class Maintenance:
     node: NodeName
     mode: DrainMode
     suspended: bool = False  # still in maintenance (nothing comes), but starts nothing
-    skip: bool = False  # guests stay
-    optional: bool = False  # guests that can't move stay and don't count
+    default: Leaving = Leaving.MIGRATE
+    departures: Mapping[Vmid, Departure] = field(default_factory=lambda: MappingProxyType({}))  # by rule, of its guests
     restart_containers: bool = True
     include_stopped: bool = True
     include_templates: bool = False
     override_must: bool = False
     returns: bool = True
+    deadline_seconds: int = 0  # that the evacuation may take; 0 = no limit
+    shuts_down_remaining: bool = False  # at the deadline, instead of leaving them to people
     reason: str = ""
-    unheeded: tuple[str, ...] = ()  # fields that forbid something and are not acted upon yet: nothing of it is started
+
+    def departure(self, vmid: Vmid) -> Departure:
+        """What the first rule that matches the guest says, else the default."""
+        return self.departures.get(vmid, Departure(self.default))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +160,7 @@ class Carriage:
     retry_limit: int = 5
     seconds_per_gib: int = 20  # after which a move is stopped; 0: never
     windowed: bool = False  # only some of the cluster's windows count for it
-    unheeded: tuple[str, ...] = ()  # as in Maintenance
+    unheeded: tuple[str, ...] = ()  # fields that forbid something and are not acted upon yet: nothing of it is started
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,28 @@ class Ejected:
 
 
 @dataclass(frozen=True, slots=True)
+class Halted:
+    """A guest that Drover has asked to shut down so that its node gets empty; it is started again when that is over."""
+
+    identity: GuestIdentity
+    name: str
+    node: NodeName  # where it ran
+    maintenance: ObjectRef
+    elsewhere: bool  # it is moved and started on another node, instead of after the maintenance
+    at: float  # epoch seconds, our clock: when it was asked
+    started_at: float = 0.0  # epoch seconds, our clock: when it was asked to start again; 0 = not yet
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An evacuation that has begun, and when (epoch seconds, our clock): its deadline counts from there."""
+
+    maintenance: ObjectRef
+    node: NodeName
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """Everything remembered about one cluster."""
 
@@ -169,7 +191,10 @@ class Memory:
     rates: Mapping[Vmid, GuestRate] = field(default_factory=lambda: MappingProxyType({}))
     links: Mapping[NodeName, LinkRate] = field(default_factory=lambda: MappingProxyType({}))
     media: Mapping[Vmid, Ejected] = field(default_factory=lambda: MappingProxyType({}))
+    halted: Mapping[Vmid, Halted] = field(default_factory=lambda: MappingProxyType({}))
+    begun: Mapping[NodeName, Begun] = field(default_factory=lambda: MappingProxyType({}))
     overrides: Mapping[NodeName, Override] = field(default_factory=lambda: MappingProxyType({}))
+    emptied: frozenset[NodeName] = frozenset()  # drains that the look before found empty; filled by the loop
     spared: Mapping[NodeName, str] = field(default_factory=lambda: MappingProxyType({}))  # by the breaker; the reason
     targets: Mapping[Vmid, NodeName] = field(
         default_factory=lambda: MappingProxyType({})

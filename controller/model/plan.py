@@ -86,6 +86,31 @@ class Blocked:
     cause: ObjectRef
 
 
+class PowerVerb(StrEnum):
+    """What a guest is asked to do besides moving."""
+
+    SHUTDOWN = "Shutdown"
+    START = "Start"
+
+
+@dataclass(frozen=True, slots=True)
+class PowerAction:
+    """A guest that is shut down because a maintenance says so, or started again after that."""
+
+    verb: PowerVerb
+    identity: GuestIdentity
+    name: str
+    node: NodeName
+    cause: ObjectRef
+    message: str  # a sentence for people
+    elsewhere: bool = False  # it is to be moved while it is down, and started there
+
+    @property
+    def vmid(self) -> Vmid:
+        """The guest's number."""
+        return self.identity.vmid
+
+
 class DrainMode(StrEnum):
     """What a maintenance wants of its node."""
 
@@ -105,9 +130,11 @@ class Drain:
     blocked: tuple[Blocked, ...]
     staying: tuple[Vmid, ...]  # left on purpose (Skip rules, templates)
     remaining_bytes: int
-    drained: bool
+    drained: bool  # seen empty twice
+    overdue: bool = False  # it has taken longer than its deadline
+    empty: bool = False  # nothing that has to leave is seen there, and nothing on its way
     reason: str = ""  # the audit text of the spec
-    hold: Why | None = None  # why nothing of it is started: SUSPENDED, TOO_MANY_UNAVAILABLE
+    hold: Why | None = None  # why nothing of it is started: SUSPENDED, TOO_MANY_UNAVAILABLE, DEADLINE_EXCEEDED
     message: str = ""  # one sentence: how far it is, or what it waits for
 
 
@@ -140,6 +167,8 @@ class Plan:
         JobAction, ...
     ] = ()  # all that is asked of replication jobs, in this order; `act` takes a few at a time
     replicas: Replicas = field(default_factory=Replicas)
+    power: tuple[PowerAction, ...] = ()  # guests that are asked to shut down or start
+    forget_halted: tuple[Vmid, ...] = ()  # guests that run again, or are others by now
     forget_origins: tuple[Vmid, ...] = ()  # origins that no longer mean anything: moved by hand, another guest, Stay
     unsafe: tuple[str, ...] = ()  # the independent check's findings; non-empty: nothing of this plan is done
     generations: Mapping[ObjectRef, int] = field(default_factory=dict)
@@ -154,6 +183,7 @@ class Plan:
         """Twelve hex digits over moves, reasons and spec generations; no times and no measured numbers, so it can be approved."""
         content = {
             "moves": sorted([m.vmid, m.kind, m.source, m.target, m.why, str(m.cause)] for m in self.all_moves),
+            "power": sorted([p.verb, p.vmid, p.node, str(p.cause)] for p in self.power),
             "blocked": sorted([b.vmid, b.why, str(b.cause)] for b in self.blocked),
             "generations": sorted([str(ref), generation] for ref, generation in self.generations.items()),
         }

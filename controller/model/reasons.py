@@ -740,10 +740,46 @@ class Why(StrEnum):
         "The time of planning by Drover's own clock.",
         "",
     )
+    LEAVES_LATER = (
+        "LeavesLater",
+        "Guests of a lower `order` leave the node first.",
+        "The maintenance's `rules` give it a higher order than another guest that is still on the node.",
+        "Nothing: it leaves when they have left, or are blocked.",
+    )
+    SHUTTING_DOWN = (
+        "ShuttingDown",
+        "It is shut down because the maintenance says so.",
+        "A rule, the default behaviour or the deadline of the maintenance says Shutdown, and it still runs.",
+        "Nothing: it is never stopped by force.",
+    )
+    DID_NOT_SHUT_DOWN = (
+        "DidNotShutDown",
+        "It was asked to shut down and still runs.",
+        "It is still seen running five minutes after it was asked.",
+        "Shut it down from inside, or stop it yourself.",
+    )
+    STARTING_AGAIN = (
+        "StartingAgain",
+        "It was shut down only for the maintenance and is started again.",
+        "Drover remembers that it has shut the guest down, and the reason is over.",
+        "Nothing: it runs soon.",
+    )
+    DID_NOT_START = (
+        "DidNotStart",
+        "It was asked to start again after a maintenance and does not run.",
+        "It is still not seen running two minutes after it was asked.",
+        "Look at the guest's start task in PVE, then start it yourself.",
+    )
+    DEADLINE_EXCEEDED = (
+        "DeadlineExceeded",
+        "The evacuation has taken longer than `deadlineSeconds`.",
+        "The time since the evacuation began, as the state file remembers it.",
+        "Raise `deadlineSeconds`, or shut the remaining guests down yourself.",
+    )
     TOO_MANY_UNAVAILABLE = (
         "TooManyUnavailable",
-        "More nodes than `safety.maxUnavailableNodes` would be out of service.",
-        "Nodes that are offline, in maintenance or cordoned are counted before another one is drained.",
+        "More nodes would be out of service than `safety` allows.",
+        "Nodes that are offline or drained are counted against maxUnavailableNodes and keepQuorumMargin before another drain.",
         "End another maintenance first or raise the limit.",
     )
 

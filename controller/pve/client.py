@@ -231,6 +231,17 @@ class PveClient:
         except UpidError as error:
             raise Ambiguous(Why.ANSWER_LOST, f"POST {path}: {error}") from None
 
+    async def shut_down(self, node: NodeName, kind: GuestKind, vmid: Vmid) -> None:
+        """Ask a guest to shut down; PVE waits for it, and never stops it by force. PVE HA is told for those it looks after.
+
+        Needs VM.PowerMgmt. Whatever is wrong with the guest ends the task, not the call (qemu-server: PVE/API2/Qemu.pm).
+        """
+        await self._call("POST", self._transport.post, f"{_guest(node, kind, vmid)}/status/shutdown", None)
+
+    async def start(self, node: NodeName, kind: GuestKind, vmid: Vmid) -> None:
+        """Ask for a guest to be started, through PVE HA where that looks after it. Needs VM.PowerMgmt; as `shut_down`."""
+        await self._call("POST", self._transport.post, f"{_guest(node, kind, vmid)}/status/start", None)
+
     async def set_drives(self, node: NodeName, vmid: Vmid, drives: Mapping[str, str], *, digest: str) -> None:
         """Change what is in CD drives of a VM. Needs VM.Config.CDROM; PVE checks that volumes exist.
 

@@ -32,12 +32,13 @@ from controller.specs import (
 
 __all__ = ["TYPES", "ObjectStatus", "statuses"]
 
+_OF_DRAINS = ("Draining", "Blocked", "DeadlineExceeded", "Drained")
 _COMMON = ("Accepted", "NotYetActedUpon")
 TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "PveCluster": ("Ready", "Connected", "Quorate", "Fresh", "Armed", "InsecureTransport", *_COMMON),
         "PveNode": ("Ready", "Schedulable", "Draining", "Drained", "Overridden", "FileVanished", *_COMMON),
-        "NodeMaintenance": ("Draining", "Blocked", "Drained", *_COMMON),
+        "NodeMaintenance": ("CapacityFeasible", "Draining", "Blocked", "DeadlineExceeded", "Drained", *_COMMON),
         "PlacementPolicy": ("Compliant", "Feasible", "Conflicted", "Progressing", *_COMMON),
         "MigrationPolicy": _COMMON,
         "ReplicationPolicy": (*replication.TYPES, *_COMMON),
@@ -222,7 +223,9 @@ def _node(resource: PveNode, now: _Now, *, gone: bool) -> list[Statement]:
         told += [say("Draining", False, Why.IN_SERVICE, text), say("Drained", False, Why.IN_SERVICE, text)]
     else:
         progress = maintenance.progress_of([drain], now.view, None)
-        told += [item for item in maintenance.statements([drain], now.view, progress) if item.type != "Blocked"]
+        told += [
+            item for item in maintenance.statements([drain], now.view, progress) if item.type in ("Draining", "Drained")
+        ]
         told = [_doubted(item, now) for item in told]
     if gone:
         told.append(say("FileVanished", True, Why.VANISHED_FILE))
@@ -274,7 +277,7 @@ def _maintenance(drains: Sequence[Drain], now: _Now, old: ObjectStatus | None, a
         text = "not planned yet" if now.view.plan is None else announced or "no node is being drained for it"
         why = now.view.armed.why if now.view.plan is None else Why.AS_EXPECTED
         status = None if now.view.plan is None else False
-        return _Told([say(type_, status, why, text) for type_ in ("Draining", "Blocked", "Drained")])
+        return _Told([say(type_, status, why, text) for type_ in _OF_DRAINS])
     progress = maintenance.progress_of(drains, now.view, old)
     said = [_doubted(item, now) for item in maintenance.statements(drains, now.view, progress)]
     return _Told(said, maintenance.fields(drains, now.view, progress, old), progress)

@@ -36,12 +36,15 @@ class Told(StrEnum):
     JOB_REMOVED = "JobRemoved"
     JOB_REFUSED = "JobRefused"
     SYNC_REQUESTED = "SyncRequested"
+    GUEST_SHUT_DOWN = "GuestShutDown"
+    GUEST_STARTED = "GuestStarted"
     GUEST_GONE = "GuestGone"
     ANSWER_LOST = "AnswerLost"
     DRAIN_STARTED = "DrainStarted"
     DRAIN_HELD = "DrainHeld"
     DRAIN_BLOCKED = "DrainBlocked"
     DRAIN_UNBLOCKED = "DrainUnblocked"
+    DRAIN_TOO_LATE = "DrainTooLate"
     DRAINED = "Drained"
     MAINTENANCE_ENDED = "MaintenanceEnded"
     POLICY_VIOLATED = "PolicyViolated"
@@ -84,6 +87,7 @@ _OF_FLIP: Mapping[tuple[str, str, Status], tuple[EventType, Told]] = {
     ("NodeMaintenance", "Draining", Status.TRUE): (_NORMAL, Told.DRAIN_STARTED),
     ("NodeMaintenance", "Blocked", Status.TRUE): (_WARNING, Told.DRAIN_BLOCKED),
     ("NodeMaintenance", "Blocked", Status.FALSE): (_NORMAL, Told.DRAIN_UNBLOCKED),
+    ("NodeMaintenance", "DeadlineExceeded", Status.TRUE): (_WARNING, Told.DRAIN_TOO_LATE),
     ("NodeMaintenance", "Drained", Status.TRUE): (_NORMAL, Told.DRAINED),
     ("PlacementPolicy", "Compliant", Status.FALSE): (_WARNING, Told.POLICY_VIOLATED),
     ("PlacementPolicy", "Compliant", Status.TRUE): (_NORMAL, Told.POLICY_COMPLIANT),

@@ -17,6 +17,8 @@ from controller.model.view import ClusterView
 from controller.report.statement import ObjectStatus, Statement, by_reason, label, say
 from controller.report.units import count_of, some, timestamp
 
+_NO_PLACE = frozenset({Why.NO_TARGET_FITS, Why.NO_NODE_ALLOWED})
+
 
 class MaintenanceState(StrEnum):
     """Where the maintenance of one node stands, in a word."""
@@ -73,13 +75,15 @@ def progress_of(drains: Sequence[Drain], view: ClusterView, previous: ObjectStat
 
 
 def statements(drains: Sequence[Drain], view: ClusterView, progress: Progress) -> list[Statement]:
-    """Draining, Blocked and Drained of one NodeMaintenance."""
+    """CapacityFeasible, Draining, Blocked, DeadlineExceeded and Drained of one NodeMaintenance."""
     nodes = some(sorted(drain.node for drain in drains))
     if all(drain.mode is DrainMode.CORDON for drain in drains):
         text = f"{nodes} accepts nothing new; its guests stay"
         return [
+            say("CapacityFeasible", True, Why.AS_EXPECTED, f"no guest has to leave {nodes}"),
             say("Draining", False, Why.CORDONED, text),
             say("Blocked", False, Why.AS_EXPECTED, f"no guest has to leave {nodes}"),
+            say("DeadlineExceeded", False, Why.AS_EXPECTED, "nothing has to be done in time"),
             say("Drained", False, Why.CORDONED, text),
         ]
     drained = all(drain.drained for drain in drains)
@@ -95,10 +99,28 @@ def statements(drains: Sequence[Drain], view: ClusterView, progress: Progress) -
     draining = not drained and hold is None
     free = f"no guest on {nodes} is blocked"
     return [
+        _feasible(nodes, progress),
         say("Draining", draining, Why.DRAINED if drained else why_not, done if drained else text),
         say("Blocked", stuck, Why.DRAIN_BLOCKED if stuck else Why.AS_EXPECTED, whom if stuck else free),
+        _in_time(nodes, drains),
         say("Drained", drained, Why.DRAINED if drained else why_not, done if drained else text),
     ]
+
+
+def _feasible(nodes: str, progress: Progress) -> Statement:
+    """Whether everybody who has to leave has a place, judged over all of them before the first one moves."""
+    homeless = [item for item in progress.blocked if item.why in _NO_PLACE]
+    if homeless:
+        more = f" (and {len(homeless) - 1} more)" if len(homeless) > 1 else ""
+        return say("CapacityFeasible", False, homeless[0].why, f"{homeless[0].message}{more}")
+    return say("CapacityFeasible", True, Why.AS_EXPECTED, f"every guest that has to leave {nodes} has a place to go to")
+
+
+def _in_time(nodes: str, drains: Sequence[Drain]) -> Statement:
+    late = [drain.node for drain in drains if drain.overdue]
+    if late:
+        return say("DeadlineExceeded", True, Why.DEADLINE_EXCEEDED, f"{some(sorted(late))} is not empty in time")
+    return say("DeadlineExceeded", False, Why.AS_EXPECTED, f"the deadline of {nodes}, if there is one, is not over")
 
 
 def _hold(drains: Sequence[Drain], view: ClusterView, progress: Progress) -> tuple[Why, str] | None:

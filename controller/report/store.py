@@ -21,10 +21,12 @@ from controller.model.ids import ClusterName, NodeName, ObjectRef, Upid, Vmid
 from controller.model.memory import (
     Abort,
     Backoff,
+    Begun,
     Ejected,
     Flight,
     FlightPhase,
     GuestRate,
+    Halted,
     LinkRate,
     Memory,
     Origin,
@@ -49,6 +51,10 @@ _LINK = TypeAdapter(LinkRate)
 _ASKED = TypeAdapter(AskedSync)
 _OVERRIDE = TypeAdapter(Override)
 _OVERRIDES = "overrides"
+_HALTED = TypeAdapter(Halted)
+_HALTS = "halted"
+_BEGUN = TypeAdapter(Begun)
+_BEGINNINGS = "begun"
 _CONDITIONS = TypeAdapter(dict[str, Condition])
 
 
@@ -307,6 +313,37 @@ class Store:
             )
         return self._conditions
 
+    # Maintenance
+
+    def remember_halted(self, halted: Halted) -> None:
+        """Write that a guest is asked to shut down, or to start again, before the call."""
+        body = _text(_HALTED, halted)
+        self._remember("remember_halted", lambda db: statefile.note(db, _HALTS, str(halted.identity.vmid), body))
+
+    def forget_halted(self, vmids: Iterable[Vmid]) -> None:
+        """Forget guests that run again, or that were never asked."""
+        gone = [vmid for vmid in vmids if vmid in self._memory.halted]
+
+        def work(database: sqlite3.Connection) -> None:
+            for vmid in gone:
+                statefile.note(database, _HALTS, str(vmid), None)
+
+        if gone:
+            self._remember("forget_halted", work)
+
+    def note_begun(self, begun: Iterable[Begun]) -> None:
+        """Remember exactly these evacuations as begun; nothing is written when they are known."""
+        wanted = {each.node: each for each in begun}
+        if wanted == self._memory.begun:
+            return
+
+        def work(database: sqlite3.Connection) -> None:
+            for node in self._memory.begun.keys() | wanted.keys():
+                body = _text(_BEGUN, wanted[node]) if node in wanted else None
+                statefile.note(database, _BEGINNINGS, node, body)
+
+        self._remember("note_begun", work)
+
     # What people order by hand
 
     def set_override(self, override: Override) -> None:
@@ -381,6 +418,8 @@ class Store:
             refusals.setdefault(refusal.identity.vmid, {})[refusal.target] = refusal
         rates = (_RATE.validate_json(body) for _, body in statefile.rows(database, "rates"))
         overrides = (_OVERRIDE.validate_json(body) for body in statefile.notes(database, _OVERRIDES))
+        halts = (_HALTED.validate_json(body) for body in statefile.notes(database, _HALTS))
+        beginnings = (_BEGUN.validate_json(body) for body in statefile.notes(database, _BEGINNINGS))
         return Memory(
             flights={flight.vmid: flight for flight in flights},
             origins={origin.identity.vmid: origin for origin in origins},
@@ -391,6 +430,8 @@ class Store:
             media={ejected.identity.vmid: ejected for ejected in media},
             replication=_replication(database),
             overrides={override.node: override for override in overrides},
+            halted={halted.identity.vmid: halted for halted in halts},
+            begun={begun.node: begun for begun in beginnings},
         )
 
     def _change(self, name: str, flight_id: int, change: Callable[[Flight], Flight]) -> None:

@@ -23,7 +23,7 @@ class MaintenanceMode(StrEnum):
 
 
 class Behavior(StrEnum):
-    """What happens to a guest of a node that is evacuated."""
+    """What happens to a guest of a node that is evacuated. One that is shut down is never stopped by force."""
 
     MIGRATE = "Migrate"
     MIGRATE_IF_POSSIBLE = "MigrateIfPossible"
@@ -77,11 +77,9 @@ class MaintenanceTemplate(Model):
 
     reason: Text = ""
     """For people, and in events."""
-    rules: Annotated[tuple[MaintenanceRule, ...], NotYet(restricts=True), Field(max_length=64)] = ()
+    rules: Annotated[tuple[MaintenanceRule, ...], Field(max_length=64)] = ()
     """What happens to some of the guests; the first match counts."""
-    default_behavior: Annotated[
-        Behavior, NotYet((Behavior.SHUTDOWN, Behavior.SHUTDOWN_AND_RESTART_ELSEWHERE), restricts=True)
-    ] = Behavior.MIGRATE
+    default_behavior: Behavior = Behavior.MIGRATE
     """What happens to all others. A guest that cannot move is blocked with a reason, never stopped silently."""
     containers: Containers = Containers.RESTART
     """Restart: move containers by stopping and starting them. Block: leave them to people."""
@@ -89,10 +87,10 @@ class MaintenanceTemplate(Model):
     """Move stopped guests, too."""
     include_templates: bool = False
     """Move templates, too."""
-    deadline_seconds: Annotated[Seconds, NotYet()] = 0
-    """Seconds that the evacuation may take; 0: no limit."""
-    on_deadline: Annotated[OnDeadline, NotYet()] = OnDeadline.HOLD
-    """What happens to guests that are still there then."""
+    deadline_seconds: Seconds = 0
+    """Seconds that the evacuation may take; then nothing more is started for it. 0: no limit."""
+    on_deadline: OnDeadline = OnDeadline.HOLD
+    """What happens to guests that are still there then. Hold: they are left to people. ShutdownRemaining: they are shut down."""
     override_must: bool = False
     """Let the evacuation break placement rules that Must hold."""
     after_maintenance: Annotated[AfterMaintenance, NotYet((AfterMaintenance.REBALANCE,))] = AfterMaintenance.RETURN

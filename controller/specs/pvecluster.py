@@ -183,8 +183,8 @@ class Safety(Model):
 
     max_unavailable_nodes: Count = 1
     """Nodes that may be in maintenance or offline at once for a drain to go on."""
-    keep_quorum_margin: Annotated[Count, NotYet(restricts=True)] = 0
-    """Votes above quorum that have to remain."""
+    keep_quorum_margin: Count = 0
+    """Nodes above quorum that have to be left when the drained ones are switched off; 0: nobody counts them."""
     max_stale_seconds: Annotated[int, Field(ge=1, le=31_536_000)] = 60
     """Seconds after which what was seen of the cluster is too old to act upon."""
     circuit_breaker: CircuitBreaker = Field(default_factory=CircuitBreaker)

@@ -68,4 +68,4 @@ def test_a_drain_that_can_be_done_is_done(drain: tuple[World, bool]) -> None:
     assert plan.unsafe == ()
     [state] = plan.drains
     if possible:
-        assert state.drained, plan.blocked
+        assert state.empty, plan.blocked

@@ -1,15 +1,17 @@
 """A node in maintenance: everything leaves, or is named."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from controller.decide import decide
 from controller.model.ids import GuestIdentity, GuestKind, NodeName, ObjectRef, Upid, Vmid
-from controller.model.memory import Backoff
+from controller.model.memory import Backoff, Begun, Halted
 from controller.model.observed import Guest, HaNodeState, NodeState, Power, ReplicationJob, Task
-from controller.model.plan import Blocked, DrainMode, Lane, Plan, Waiting
+from controller.model.plan import Blocked, DrainMode, Lane, Plan, PowerVerb, Waiting
 from controller.model.reasons import Why
+from controller.model.replication import ReplicationState
 from controller.specs import Resource
 from tests.decide.build import (
     AT,
@@ -30,6 +32,7 @@ from tests.decide.build import (
 )
 
 THREE = [node("pve1"), node("pve2"), node("pve3")]
+MAINTENANCE = ObjectRef("NodeMaintenance", "m")
 
 
 def drained(who: Guest, *more: Resource, **template: Any) -> Plan:
@@ -76,7 +79,7 @@ def test_every_kind_of_guest_has_its_treatment(guest_is: dict[str, Any], how: di
     plan = drained(guest(101, "pve1", **guest_is), **how)
     [drain] = plan.drains
     assert _said(plan) == expected
-    assert drain.drained == (expected == "stays")
+    assert drain.empty == (expected == "stays")
     assert drain.staying == ((101,) if expected == "stays" else ())
     assert drain.remaining == (() if expected == "stays" else (101,))
 
@@ -359,7 +362,8 @@ def test_an_offline_node_counts_as_unavailable(most: int, moves: int) -> None:
 
 def test_a_node_that_reboots_in_its_own_maintenance_stays_drained() -> None:
     look = seen([node("pve1", state=NodeState.OFFLINE), node("pve2")], [guest(101, "pve2")])
-    [drain] = decide(specs(in_maintenance("pve1")), look, memory()).drains
+    seen_empty = replace(memory(), emptied=frozenset({NodeName("pve1")}))
+    [drain] = decide(specs(in_maintenance("pve1")), look, seen_empty).drains
     assert drain.drained
     assert drain.hold is None
 
@@ -386,9 +390,156 @@ def test_a_node_is_not_drained_while_anything_flies_from_or_to_it() -> None:
 def test_somebody_elses_migration_may_be_on_its_way_to_the_node() -> None:
     running = Task(Upid("UPID:x"), NodeName("pve2"), "qmigrate", "101", "root@pam", 0, running=True)
     wanted = specs(in_maintenance("pve1"))
-    assert not decide(wanted, seen(THREE, [guest(101, "pve2")], tasks=(running,)), memory()).drains[0].drained
+    assert not decide(wanted, seen(THREE, [guest(101, "pve2")], tasks=(running,)), memory()).drains[0].empty
     # A lock that was left behind is no migration: it must not keep every node of the cluster from being drained.
-    assert decide(wanted, seen(THREE, [guest(101, "pve2", lock="migrate")]), memory()).drains[0].drained
+    assert decide(wanted, seen(THREE, [guest(101, "pve2", lock="migrate")]), memory()).drains[0].empty
+
+
+def test_a_node_is_drained_when_it_was_empty_twice() -> None:
+    wanted, look = specs(in_maintenance("pve1")), seen(THREE, [guest(101, "pve2")])
+    [once] = decide(wanted, look, memory()).drains
+    assert (once.empty, once.drained, once.message) == (
+        True,
+        False,
+        "pve1 seems to be empty, but is looked at once more",
+    )
+    [twice] = decide(wanted, look, replace(memory(), emptied=frozenset({NodeName("pve1")}))).drains
+    assert (twice.drained, twice.message) == (True, "nothing that has to leave is on pve1")
+
+
+@pytest.mark.parametrize(("task", "empty"), [("vzdump", False), ("imgcopy", False), ("vncproxy", True)])
+def test_a_node_on_which_a_task_runs_is_not_safe_to_service(task: str, empty: bool) -> None:
+    running = Task(Upid("UPID:x"), NodeName("pve1"), task, "", "root@pam", 0, running=True)
+    look = seen(THREE, [guest(101, "pve2")], tasks=(running,))
+    [drain] = decide(specs(in_maintenance("pve1")), look, memory()).drains
+    assert drain.empty is empty
+    assert empty or drain.message == f"pve1 seems to be empty, but tasks still run on it ({task})"
+
+
+def test_a_node_to_which_a_replica_is_being_written_is_not_safe_to_service() -> None:
+    state = ReplicationState("101-0", Vmid(101), NodeName("pve2"), NodeName("pve1"), AT, pid=7)
+    look = seen(THREE, [guest(101, "pve2")], states={"101-0": state})
+    [drain] = decide(specs(in_maintenance("pve1")), look, memory()).drains
+    assert (drain.empty, "being written to it (101-0)" in drain.message) == (False, True)
+    [idle] = decide(
+        specs(in_maintenance("pve1")), replace(look, states={"101-0": replace(state, pid=None)}), memory()
+    ).drains
+    assert idle.empty
+
+
+# Rules of a maintenance
+
+
+def rule(behavior: str, order: int = 0, **selector: Any) -> dict[str, Any]:
+    return {"guestSelector": selector, "behavior": behavior, "order": order}
+
+
+def test_the_first_rule_that_matches_says_what_happens_and_the_default_all_else() -> None:
+    rules = [rule("Skip", vmids=[101]), rule("Migrate", vmids=[101, 102])]
+    look = seen(THREE, [guest(vmid, "pve1") for vmid in (101, 102, 103)])
+    plan = decide(specs(maintenance("m", "pve1", rules=rules, defaultBehavior="Skip")), look, memory())
+    assert [move.vmid for move in plan.moves] == [102]
+    assert plan.drains[0].staying == (101, 103)
+
+
+def test_guests_of_a_lower_order_leave_first_and_those_that_are_blocked_hold_nobody_up() -> None:
+    rules = [rule("Migrate", 1, vmids=[102]), rule("Migrate", -1, vmids=[101, 104])]
+    wanted = specs(maintenance("m", "pve1", rules=rules))
+    big = guest(104, "pve1", 100)
+    guests = [guest(101, "pve1"), guest(102, "pve1"), guest(103, "pve1"), big]
+    plan = decide(wanted, seen(THREE, guests), memory())
+    assert [move.vmid for move in plan.moves] == [101]
+    assert {(word.vmid, word.why) for word in plan.waiting} == {(102, Why.LEAVES_LATER), (103, Why.LEAVES_LATER)}
+    assert "after VM 101" in plan.waiting[0].message
+    # In flight it still holds the others up; blocked, as 104 is, it does not.
+    flying = decide(wanted, seen(THREE, guests), memory([flight(guests[0], "pve2")]))
+    assert not flying.moves
+    after = decide(wanted, seen(THREE, [guest(101, "pve2"), *guests[1:]]), memory())
+    assert [move.vmid for move in after.moves] == [103]
+
+
+def test_a_guest_is_shut_down_only_when_a_rule_says_so_and_asked_once() -> None:
+    wanted = specs(maintenance("m", "pve1", rules=[rule("Shutdown", vmids=[101])]))
+    who = guest(101, "pve1")
+    plan = decide(wanted, seen(THREE, [who]), memory())
+    assert [(action.verb, action.vmid, action.node) for action in plan.power] == [(PowerVerb.SHUTDOWN, 101, "pve1")]
+    assert (_said(plan), plan.moves, plan.unsafe) == ("ShuttingDown", (), ())
+    asked = replace(
+        memory(), halted={Vmid(101): Halted(who.identity, "x", NodeName("pve1"), MAINTENANCE, False, AT - 10)}
+    )
+    plan = decide(wanted, seen(THREE, [who]), asked)
+    assert (plan.power, _said(plan)) == ((), "ShuttingDown")
+    late = replace(
+        memory(), halted={Vmid(101): Halted(who.identity, "x", NodeName("pve1"), MAINTENANCE, False, AT - 301)}
+    )
+    plan = decide(wanted, seen(THREE, [who]), late)
+    assert (plan.power, _said(plan)) == ((), "DidNotShutDown")
+    down = decide(wanted, seen(THREE, [guest(101, "pve1", power=Power.STOPPED)]), asked)
+    assert (down.power, down.moves, down.drains[0].staying, down.drains[0].empty) == ((), (), (101,), True)
+
+
+def test_what_was_shut_down_for_a_maintenance_is_started_when_it_is_over() -> None:
+    who = guest(101, "pve1", power=Power.STOPPED)
+    noted = Halted(who.identity, "x", NodeName("pve1"), MAINTENANCE, False, AT - 1000)
+    asked = replace(memory(), halted={Vmid(101): noted})
+    plan = decide(specs(), seen(THREE, [who]), asked)
+    assert [(action.verb, action.vmid) for action in plan.power] == [(PowerVerb.START, 101)]
+    assert _said(plan) == "StartingAgain"
+    again = replace(memory(), halted={Vmid(101): replace(noted, started_at=AT - 5)})
+    assert (decide(specs(), seen(THREE, [who]), again).power, _said(decide(specs(), seen(THREE, [who]), again))) == (
+        (),
+        "StartingAgain",
+    )
+    never = replace(memory(), halted={Vmid(101): replace(noted, started_at=AT - 121)})
+    assert _said(decide(specs(), seen(THREE, [who]), never)) == "DidNotStart"
+    running = decide(specs(), seen(THREE, [guest(101, "pve1")]), asked)
+    assert (running.power, running.forget_halted) == ((), (101,))
+    other = replace(
+        memory(), halted={Vmid(101): replace(noted, identity=GuestIdentity(Vmid(101), GuestKind.QEMU, "ctime:1"))}
+    )
+    assert decide(specs(), seen(THREE, [who]), other).forget_halted == (101,)
+
+
+def test_a_guest_that_restarts_elsewhere_is_moved_while_it_is_down_and_started_there() -> None:
+    wanted = specs(maintenance("m", "pve1", defaultBehavior="ShutdownAndRestartElsewhere", includeStopped=False))
+    who = guest(101, "pve1", 40)
+    first = decide(wanted, seen(THREE, [who]), memory())
+    assert [(a.verb, a.elsewhere) for a in first.power] == [(PowerVerb.SHUTDOWN, True)]
+    asked = replace(
+        memory(), halted={Vmid(101): Halted(who.identity, "x", NodeName("pve1"), MAINTENANCE, True, AT - 10)}
+    )
+    full = [guest(102, "pve2", 30), guest(103, "pve3", 10)]
+    [move] = decide(wanted, seen(THREE, [guest(101, "pve1", 40, power=Power.STOPPED), *full]), asked).moves
+    assert (move.target, move.options.online) == ("pve3", False)  # pve2 has no room for it when it runs again
+    arrived = decide(wanted, seen(THREE, [guest(101, "pve3", 40, power=Power.STOPPED)]), asked)
+    assert [(a.verb, a.node) for a in arrived.power] == [(PowerVerb.START, "pve3")]
+    # Nobody is shut down who has no place to go to.
+    nowhere = decide(wanted, seen(THREE, [who, guest(102, "pve2", 40), guest(103, "pve3", 40)]), memory())
+    assert (nowhere.power, _said(nowhere)) == ((), "NoTargetFits")
+    # Nor while its place has yet to be made free.
+    crowded = decide(wanted, seen(THREE, [who, guest(102, "pve2", 30), guest(103, "pve3", 30)]), memory())
+    assert (crowded.power, [move.why for move in crowded.moves]) == ((), [Why.MAKES_ROOM])
+    assert [(word.vmid, word.why) for word in crowded.waiting] == [(101, Why.WAITING_FOR_ROOM)]
+
+
+@pytest.mark.parametrize(("spent", "action", "said"), [(599, "Hold", "moves online"), (600, "Hold", "DeadlineExceeded"),
+    (600, "ShutdownRemaining", "ShuttingDown")])  # fmt: skip
+def test_past_its_deadline_an_evacuation_leaves_the_rest_to_people_or_shuts_it_down(
+    spent: int, action: str, said: str
+) -> None:
+    wanted = specs(maintenance("m", "pve1", deadlineSeconds=600, onDeadline=action))
+    begun = replace(memory(), begun={NodeName("pve1"): Begun(MAINTENANCE, NodeName("pve1"), AT - spent)})
+    plan = decide(wanted, seen(THREE, [guest(101, "pve1")]), begun)
+    assert _said(plan) == said
+    assert len(plan.power) == (said == "ShuttingDown")
+
+
+@pytest.mark.parametrize(("margin", "moves"), [(0, 1), (1, 1), (2, 0)])
+def test_as_many_nodes_stay_above_quorum_as_the_margin_says(margin: int, moves: int) -> None:
+    look = seen([*THREE, node("pve4"), node("pve5")], [guest(101, "pve1")])
+    plan = decide(specs(cluster(safety={"keepQuorumMargin": margin}), in_maintenance("pve1")), look, memory())
+    assert len(plan.moves) == moves
+    assert moves or "4 of 5 nodes would be left, quorum needs 3, and keepQuorumMargin is 2" in plan.waiting[0].message
 
 
 def test_progress_is_counted_in_guests_and_bytes() -> None:
@@ -398,15 +549,6 @@ def test_progress_is_counted_in_guests_and_bytes() -> None:
     assert (drain.remaining, drain.moving, drain.remaining_bytes >> 30) == ((101, 102, 103), (101,), 112)
     assert [(word.vmid, word.why) for word in drain.blocked] == [(103, Why.NO_TARGET_FITS)]
     assert drain.message == "3 on pve1 have to leave: 1 moving, 1 blocked"
-
-
-@pytest.mark.parametrize(
-    "setting", [{"defaultBehavior": "Shutdown"}, {"rules": [{"guestSelector": {}, "behavior": "Skip"}]}]
-)
-def test_a_drain_with_rules_that_are_not_honoured_yet_moves_nobody(setting: dict[str, Any]) -> None:
-    plan = drained(guest(101, "pve1"), **setting)
-    assert [block.why for block in plan.blocked] == [Why.NOT_YET_ACTED_UPON]
-    assert plan.drains[0].hold is Why.NOT_YET_ACTED_UPON
 
 
 def test_an_announced_maintenance_leaves_its_node_in_service_until_then() -> None:

@@ -204,7 +204,7 @@ def test_plans_come_to_an_end_and_then_every_guest_is_home_or_named(world: World
     named = {b.vmid for b in plan.blocked} | {w.vmid for w in plan.waiting}
     for drain in plan.drains:
         assert set(drain.remaining) <= named
-        assert drain.mode is DrainMode.CORDON or drain.drained == (not drain.remaining)
+        assert drain.mode is DrainMode.CORDON or drain.empty == (not drain.remaining)
 
 
 def _held(world: World, plan: Plan, on: NodeName) -> dict[Vmid, int | None]:

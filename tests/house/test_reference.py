@@ -45,7 +45,7 @@ def test_every_kind_has_its_fields_and_conditions() -> None:
     ("field", "said"),
     [
         ("`spread`", "**Not yet.**"),
-        ("`safety.keepQuorumMargin`", "**Not yet; what it restricts is held back.**"),
+        ("`capacity.tolerateNodeFailures`", "**Not yet; what it restricts is held back.**"),
         ("`ha.coexistence`", "**Not yet: Coordinate.**"),
         ("`endpoints`", "required"),
         ("`capacity.memoryBasis`", "`Configured`"),
