@@ -46,7 +46,7 @@ def test_every_kind_has_its_fields_and_conditions() -> None:
     [
         ("`spread`", "**Not yet.**"),
         ("`capacity.tolerateNodeFailures`", "**Not yet; what it restricts is held back.**"),
-        ("`ha.coexistence`", "**Not yet: Coordinate, Ignore.**"),
+        ("`ha.coexistence`", "**Not yet: Coordinate.**"),
         ("`endpoints`", "required"),
         ("`capacity.memoryBasis`", "`Configured`"),
         ("`maintenance.template`", "[NodeMaintenance](#nodemaintenance)"),
