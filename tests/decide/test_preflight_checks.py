@@ -359,6 +359,16 @@ def test_volumes_of_a_container_are_judged_without_pves_verdict() -> None:
     assert (FAIL, Why.LOCAL_RESOURCE) in words(mounted, COPY)
 
 
+@pytest.mark.parametrize(("type_", "expected"), [("lvmthin", [Why.LOCAL_SNAPSHOT]), ("zfspool", [])])
+def test_snapshots_of_a_container_hold_it_where_they_do_not_travel(type_: str, expected: list[Why]) -> None:
+    who = guest(101, "pve1", kind=GuestKind.LXC)
+    config = GuestConfig(who.identity, "d", 1, (Disk("rootfs", "own:vm-101-disk-0", "own", GIB, False, True),), AT)
+    fresh = replace(read(who), config=config, storages=(storage("own", PVE2, type=type_),))
+    look = replace(SEEN, storages=(storage("own", PVE1, type=type_),))
+    found = findings(planned(who, COPY), with_facts(fresh, setup=Setup(snapshots=True)), COPY, look, memory())
+    assert [each.why for each in found if each.check == "copied disks can be copied" and each.level is FAIL] == expected
+
+
 def test_the_call_says_which_disks_go_where() -> None:
     fresh = allowed(with_disk(there=storage("fast", PVE2)))
     options = refine(planned(WHO, MAPPED), fresh, MAPPED, SEEN, memory()).options

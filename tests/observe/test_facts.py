@@ -2,9 +2,9 @@
 
 import pytest
 
-from controller.model.facts import HaFacts, Topic
-from controller.model.ids import NodeName
-from tests.observe.test_cluster import GUESTS, HEAD, RIGHTS, Scene, play
+from controller.model.facts import CpuModel, HaFacts, Topic
+from controller.model.ids import GuestIdentity, GuestKind, NodeName, Vmid
+from tests.observe.test_cluster import GUESTS, HEAD, RIGHTS, Scene, Wish, play
 
 PVE1, PVE2 = NodeName("pve1"), NodeName("pve2")
 TEXT = HEAD + RIGHTS + GUESTS
@@ -116,6 +116,42 @@ def test_ha_rules_and_the_groups_of_pve_8_say_the_same(text: str, entry: str, fa
         assert (rule.name, rule.nodes, rule.strict) == ("near", {PVE1: 2, PVE2: 0}, True)
 
     play(body, managed)
+
+
+def test_flags_and_models_of_processors_come_from_pves_own_lists_since_9_2() -> None:
+    async def body(scene: Scene) -> None:
+        facts = (await scene.fresh()).facts
+        assert facts.cpu_flags is not None
+        assert PVE2 in facts.cpu_flags["avx2"]
+        assert facts.custom_models == {"custom-lab": CpuModel("EPYC-Rome", frozenset({"pcid"}))}
+
+    named = TEXT.replace("name: web1,", "name: web1, cpu: custom-lab,")
+    play(body, named + "cpu_models: {lab: {reported-model: EPYC-Rome, flags: +pcid}}\n")
+
+
+def test_what_anybody_may_ask_stands_in_for_the_list_of_all_flags() -> None:
+    async def body(scene: Scene) -> None:
+        scene.fault(
+            "refuse", method="GET", path="/cluster/qemu/cpu-flags", status=403, reason="Permission check failed"
+        )
+        flags = (await scene.fresh()).facts.cpu_flags
+        assert flags is not None
+        assert PVE2 in flags["aes"]
+        assert "avx2" not in flags
+
+    play(body)
+
+
+def test_rights_are_asked_for_the_storages_that_disks_are_mapped_to() -> None:
+    async def body(scene: Scene) -> None:
+        wish = Wish(GuestIdentity(Vmid(100), GuestKind.QEMU), PVE1, PVE2)
+        plain = (await scene.observer.fresh(wish)).facts
+        mapped = (await scene.observer.fresh(wish, mapped_to=["nfs"])).facts
+        assert plain.storage_rights is None
+        assert mapped.storage_rights is not None
+        assert "Datastore.AllocateSpace" in mapped.storage_rights["nfs"]
+
+    play(body)
 
 
 def test_pve_8_without_rules_is_no_fault() -> None:

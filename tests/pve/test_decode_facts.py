@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from controller.model.facts import HaRule, JobState, Nic, Setup
+from controller.model.facts import CpuModel, HaRule, JobState, Nic, Setup
 from controller.model.ids import GuestKind, NodeName, Vmid
 from controller.model.observed import Storage
 from controller.pve import decode_facts
@@ -70,6 +70,23 @@ def test_machines_networks_and_flags() -> None:
     assert decode_facts.cpu_flags(flags) == {"aes": frozenset({PVE1, PVE2}), "avx2": frozenset()}
 
 
+def test_models_that_an_administrator_has_defined_are_made_of_others() -> None:
+    rows: list[Any] = [
+        {"cputype": "custom-lab", "reported-model": "EPYC-Rome", "flags": "+pcid;-svm"},
+        {"cputype": "bare"},
+        {"digest": "x"},
+    ]
+    assert decode_facts.cpu_models(rows) == {
+        "custom-lab": CpuModel("EPYC-Rome", frozenset({"pcid"})),
+        "custom-bare": CpuModel("kvm64"),
+    }
+
+
+def test_snapshots_show_in_the_config() -> None:
+    assert not decode_facts.setup({}, GuestKind.LXC).snapshots
+    assert decode_facts.setup({"parent": "before"}, GuestKind.LXC).snapshots
+
+
 def test_storages_of_a_node_without_those_that_are_not_enabled() -> None:
     rows: list[Any] = [
         {
@@ -122,7 +139,7 @@ def test_only_rules_in_force_that_name_the_guest_count() -> None:
         {**pair, "rule": "apart", "affinity": "negative"},
     ]
     assert decode_facts.ha_rules(rows, "vm:100") == (
-        HaRule("near", nodes={PVE1: 2, PVE2: 0}, strict=True),
+        HaRule("near", nodes={PVE1: 2, PVE2: 0}, strict=True, resources=("ct:7", "vm:100")),
         HaRule("pair", together=("vm:100", "vm:101")),
         HaRule("apart", apart=("vm:100", "vm:101")),
     )
