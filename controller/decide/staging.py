@@ -159,7 +159,8 @@ class Staging:
         times = f"{state.fail_count} times" if state.fail_count > 1 else "once"
         text = f"{guest} waits: its copy to {job.target} failed {times}: {said}"
         if state.fail_count >= BROKEN:
-            return blocked(guest, Why.REPLICATION_FAILING, text, move.cause)
+            remedy = (state.why.remedy if state.why is not None else "") or Why.REPLICATION_FAILING.remedy
+            return Blocked(guest.vmid, Why.REPLICATION_FAILING, text, remedy, move.cause)
         return _wait(move, Why.REPLICATION_FAILING, f"{text}; PVE tries again")
 
     def _fresh(self, move: Move, guest: Guest, job: ReplicationJob) -> _Word | None:

@@ -117,6 +117,9 @@ class _Replay:
         ignored = self._cluster.ha.coexistence is Coexistence.IGNORE
         if guest.ha_managed and move.lane is not Lane.DRAIN and not ignored:
             yield "PVE HA manages it, and this is no evacuation"
+        leads = {job.target for job in self._seen.jobs if job.vmid == move.vmid}
+        if leads and move.target not in leads and move.options.online and not guest.ha_managed:
+            yield "it is replicated, but not to the target: PVE would refuse"
         if (guest.power is not Power.STOPPED) != (move.options.online or move.options.restart):
             yield "the options do not fit its run state"
 

@@ -6,6 +6,7 @@ Used by stories (`apply`), by the timeline in a cluster file (`schedule`) and by
 
 import inspect
 from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from controller.simulator import migrate, migrate_container, power
@@ -15,6 +16,7 @@ from controller.simulator.guests import Guest
 from controller.simulator.migration import Order
 from controller.simulator.nodes import WARM_UP
 from controller.simulator.seed import CHECKS, ClusterFile, Problem
+from controller.simulator.storage import storage_of
 from controller.simulator.tasks import Task
 from controller.simulator.world import CRASH_NOTICED, World
 
@@ -334,6 +336,30 @@ def storage_full(world: World, *, storage: str, free: int = 0) -> None:
     held = world.storages[storage]
     used = min(held.used(name) for name in world.nodes)
     held.base_used += max(0, held.size - free - used)
+
+
+@_fault
+def stray_volume(world: World, *, guest: int, node: str) -> None:
+    """Leave volumes with the names of the guest's own on a node, without a snapshot in common: replication to it fails."""
+    found = world.guests[guest]
+    for drive in world.replicator.replicated(found):
+        storage = world.storages[storage_of(drive.volid)]
+        storage.place(world.nodes[node].name)[drive.volid] = replace(storage.place(found.node)[drive.volid])
+
+
+@_fault
+def stray_volume_gone(world: World, *, guest: int, node: str) -> None:
+    """Destroy them again, as an administrator would."""
+    for drive in world.replicator.replicated(world.guests[guest]):
+        world.storages[storage_of(drive.volid)].place(world.nodes[node].name).pop(drive.volid, None)
+
+
+@_fault
+def replication_lock(world: World, *, node: str, count: int = 1) -> None:
+    """Let the next calls about replication on a node wait in vain for the cluster's lock."""
+    text = "cfs-lock 'file-replication_cfg' error: got lock request timeout"
+    answer = Response(500, text, {"data": None, "message": f"{text}\n"})
+    _intercept(world, _picks("GET", f"/nodes/{node}/replication"), count, lambda _: answer)
 
 
 # the admin

@@ -388,6 +388,8 @@ class Replication:
             if target not in world.nodes or not world.connected(node, target):
                 raise ReplicationFailed(f"command '/usr/bin/ssh root@{target}' failed: exit code 255")
             for volid in self._volumes_of(job):
+                if not any(f"__replicate_{job['id']}_" in name for name in self._snaps(target, volid)):
+                    continue  # what has no snapshot of this job is not its copy (pve-manager: PVE/CLI/pvesr.pm)
                 self._storage(volid).place(target).pop(volid, None)
                 self._snapshots.pop((target, volid), None)
                 log(f"(remote_prepare_local_job) delete stale volume '{volid}'")

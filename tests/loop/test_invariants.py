@@ -108,6 +108,7 @@ class Witness:
         self.rules = frozenset(story.name_of(rule) for rule in file.objects)
         self.broken: list[str] = []
         self.posts: list[tuple[float, int]] = []
+        self.jobs = 0
         self.stage: Stage | None = None
         self._moving: dict[int, str] = {}  # VMID to target, of our moves, from the call to the end of the task
         self._by_task: dict[str, int] = {}
@@ -129,6 +130,14 @@ class Witness:
             self._moving[vmid] = target
             self._memory(target, vmid)
             self._apart(target, vmid)
+
+    def about_jobs(self) -> None:
+        """Something is asked of a replication job."""
+        self.jobs += 1
+        if not any(
+            disk.storage == "tank" for guest in self.file.cluster.guests.values() for disk in guest.disks.values()
+        ):
+            self._break("there is nothing to replicate")
 
     def told(self, view: ClusterView, *_: object) -> None:
         """What Drover says: a drain starts nothing once it is called off, and what is called drained is empty."""
@@ -199,6 +208,9 @@ class WatchedTransport:
         return await self._inner.get(path, params)
 
     async def post(self, path: str, params: Params | None = None) -> Json:
+        if path == "/cluster/replication" or path.endswith("/schedule_now"):
+            self._witness.about_jobs()
+            return await self._inner.post(path, params)
         _, _, node, _, vmid, verb = path.split("/")
         assert verb == "migrate", f"nothing but moves is ever asked for, not {path}"
         assert params is not None
@@ -206,10 +218,14 @@ class WatchedTransport:
         return await self._inner.post(path, params)
 
     async def put(self, path: str, params: Params | None = None) -> Json:
-        raise AssertionError(f"PUT {path} {params}")
+        assert path.startswith("/cluster/replication/"), f"PUT {path} {params}"
+        self._witness.about_jobs()
+        return await self._inner.put(path, params)
 
     async def delete(self, path: str, params: Params | None = None) -> Json:
-        raise AssertionError(f"DELETE {path} {params}")
+        assert path.startswith("/cluster/replication/"), f"DELETE {path} {params}"
+        self._witness.about_jobs()
+        return await self._inner.delete(path, params)
 
 
 def live(file: story.StoryFile, folder: Path) -> tuple[Witness, Stage]:
@@ -242,6 +258,30 @@ def test_nothing_that_must_not_happen_happens_and_then_there_is_peace(seed: int,
     for vmid, guest in file.cluster.guests.items():
         if guest.status == "running" and vmid not in stopped and not crashed:
             assert stage.world.guests[vmid].running, f"{vmid} ran before and does not now"
+
+
+def on_local_disks(file: story.StoryFile, seed: int) -> story.StoryFile:
+    """The same world, in which more than half of the guests have their disk on local ZFS."""
+    dice, raw = random.Random(seed), file.model_dump(by_alias=True)
+    raw["cluster"]["storages"]["tank"] = {"type": "zfspool", "size": "1TiB"}
+    for guest in raw["cluster"]["guests"].values():
+        if dice.random() < 0.6:
+            guest["disks"] = {key: {"storage": "tank", "size": "8GiB", "used": "2GiB"} for key in guest["disks"]}
+    return story.StoryFile.model_validate(raw | {"until": CALM + 1200})
+
+
+@pytest.mark.parametrize("seed", [1, 11, 35])
+def test_copies_that_were_made_for_a_move_go_or_wait_for_the_way_home(seed: int, tmp_path: Path) -> None:
+    witness, stage = live(on_local_disks(a_world(seed), seed), tmp_path)
+    assert (witness.broken, stage.faults) == ([], [])
+    assert witness.jobs, "a world without replication proves nothing: take another seed"
+    held = stage.world.storages["tank"]
+    copies = [(volume, node) for node in stage.world.nodes for volume in held.place(node)]
+    jobs = stage.world.replication.values()
+    for volume, node in copies:
+        guest = stage.world.guests[int(volume.split("-")[1])]
+        kept = any(job["guest"] == guest.vmid and job["target"] == node and job.get("disable") for job in jobs)
+        assert node == guest.node or kept, f"{volume} is left on {node}"
 
 
 def test_the_witness_is_not_blind(tmp_path: Path) -> None:

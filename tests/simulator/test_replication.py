@@ -1,5 +1,6 @@
 """Replication: when jobs run, what they send, how they fail and go, and what a move makes of them."""
 
+import re
 from typing import Any
 
 import pytest
@@ -210,3 +211,31 @@ def test_a_rate_limits_each_stream_in_decimal_megabytes() -> None:
     assert "using secure transmission, rate limit: 100 MByte/s" in scene.log("100-0")
     scene.pass_time(30)
     assert scene.row("100-0")["duration"] == pytest.approx(2 * GIB / 100_000_000 + 8, abs=3)
+
+
+def test_a_removal_leaves_volumes_alone_that_are_no_copy_of_the_job() -> None:
+    scene = Scene(("100-0", "pve2", "*/1"))
+    tank = scene.world.storages["tank"]
+    tank.place("pve2")["tank:vm-100-disk-0"] = tank.place("pve1")["tank:vm-100-disk-0"]
+    scene.pass_time(120)
+    assert "No common base snapshot" in scene.row("100-0")["error"]
+    scene.jobs["100-0"]["remove_job"] = "full"
+    scene.pass_time(120)
+    assert scene.jobs == {}
+    assert "tank:vm-100-disk-0" in tank.place("pve2")
+
+
+def test_the_log_of_a_run_tells_how_far_it_is() -> None:
+    scene = Scene(("101-0", "pve2", "*/1"))
+    scene.jobs["101-0"]["rate"] = 100
+
+    def sent() -> list[str]:
+        lines = scene.replication.log("pve1", "101-0")
+        return [found[1] for line in lines if (found := re.search(r": \d\d:\d\d:\d\d +(\S+) +\S+@", line))]
+
+    scene.pass_time(80)
+    assert 15 <= len(sent()) <= 30
+    assert sent()[9].startswith("9")  # ten seconds at 100 MB/s, told in MiB
+    scene.pass_time(60)
+    assert sent()[-1].startswith(("3.9", "4.0"))
+    assert scene.replication.log("pve1", "101-0")[-1].endswith("end replication job")
