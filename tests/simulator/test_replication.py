@@ -236,6 +236,6 @@ def test_the_log_of_a_run_tells_how_far_it_is() -> None:
     scene.pass_time(80)
     assert 15 <= len(sent()) <= 30
     assert sent()[9].startswith("9")  # ten seconds at 100 MB/s, told in MiB
-    scene.pass_time(60)
+    scene.pass_time(25)
     assert sent()[-1].startswith(("3.9", "4.0"))
     assert scene.replication.log("pve1", "101-0")[-1].endswith("end replication job")
