@@ -60,5 +60,7 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
         generations={resource.ref: resource.metadata.generation for resource in specs},
     )
     return replace(
-        plan, unsafe=verify(plan, specs, seen, memory) + replication.verify(plan.jobs, specs, seen, plan.all_moves)
+        plan,
+        unsafe=verify(plan, specs, seen, memory)
+        + replication.verify(plan.jobs, specs, seen, plan.all_moves, board.blocked.keys()),
     )

@@ -21,6 +21,7 @@ from controller.model.replication import (
     DEFAULT_SCHEDULE,
     JobAction,
     JobVerb,
+    RefusedJob,
     ReplicationState,
     comment_for_move,
     free_job_id,
@@ -88,27 +89,26 @@ class Staging:
     def _first(self, move: Move, guest: Guest, load: Load) -> _Word:
         """Nothing leads to the target yet: a job is made, one after the other on each node."""
         amount = f"{size(load.bytes)} of local disks"
-        refused = next(
-            (
-                each
-                for each in self.scene.memory.replication.refused.values()
-                if each.identity.same_as(guest.identity)
-                and (each.verb, each.target) == (JobVerb.CREATE, move.target)
-                and each.until > self.scene.seen.at
-            ),
-            None,
-        )
-        if refused is not None:
-            text = f"{guest} can't be replicated to {move.target}: {refused.message}"
-            return blocked(guest, refused.why, text, move.cause)
+        text = f"{guest} is replicated to {move.target} first, so that {amount} need not move with it"
+        taken = frozenset(job.id for job in self.scene.jobs.get(guest.vmid, ()))
+        job_id = free_job_id(guest.vmid, taken)
+        if refused := self._refusal(move):
+            if refused.until <= self.scene.seen.at:  # asked for again, and blocked until that is granted
+                self._do(move, JobVerb.CREATE, job_id, text, Why.REPLICATE_FIRST)
+            said = f"{guest} can't be replicated to {move.target}: {refused.message}"
+            return blocked(guest, refused.why, said, move.cause)
         other, doing = self._busy.get(guest.node, (guest.vmid, ""))
         if other != guest.vmid:
             return _wait(move, Why.FIRST_SYNC, f"{guest} ({amount}) waits to be copied to {move.target}: {doing}")
-        text = f"{guest} is replicated to {move.target} first, so that {amount} need not move with it"
-        taken = frozenset(job.id for job in self.scene.jobs.get(guest.vmid, ()))
-        self._do(move, JobVerb.CREATE, free_job_id(guest.vmid, taken), text, Why.REPLICATE_FIRST)
+        self._do(move, JobVerb.CREATE, job_id, text, Why.REPLICATE_FIRST)
         self._busy[guest.node] = guest.vmid, f"{guest} is being copied to {move.target}"
         return _wait(move, Why.FIRST_SYNC, f"{guest} waits for the first sync of {amount} to {move.target}")
+
+    def _refusal(self, move: Move) -> RefusedJob | None:
+        known = self.scene.memory.replication.refused.values()
+        create = (JobVerb.CREATE, move.target)
+        same = (each for each in known if each.identity.same_as(move.identity))
+        return next((each for each in same if (each.verb, each.target) == create), None)
 
     def _staged(self, move: Move, guest: Guest, job: ReplicationJob, load: object) -> _Word | None:
         """A job of ours for this very move."""

@@ -124,9 +124,9 @@ class MigrationPolicySpec(CommonSpec):
     stall_timeout_seconds: Seconds = 60
     """Seconds without less being left to send, after which a move counts as stalled and is stopped; 0: never."""
     local_disks: LocalDisks = LocalDisks.REPLICATE_FIRST
-    """ReplicateFirst: move only the difference to the replica on the target. Copy: copy during the move. Forbid: do not move."""
+    """ReplicateFirst: replicate to the target, then move the last changes. Copy: copy during the move. Forbid: do not move."""
     local_disks_fallback: LocalDisksFallback = LocalDisksFallback.BLOCK
-    """With ReplicateFirst: what to do with local disks that are not replicated to the target (only ZFS can be)."""
+    """With ReplicateFirst: what to do with local disks that can't be replicated (only ZFS can be)."""
     target_storage: Annotated[Mapping[Word, Word], Field(max_length=64)] = Field(default_factory=dict)
     """With Copy: storage on the target by storage on the source."""
     local_media: LocalMedia = LocalMedia.EJECT

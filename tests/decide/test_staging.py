@@ -186,6 +186,9 @@ def test_what_pve_refused_is_told_instead_of_asked_for() -> None:
     found = word(plan)
     assert isinstance(found, Blocked)
     assert (found.why, plan.jobs) == (Why.PERMISSION_MISSING, ())
+    due = Memory(replication=ReplicationMemory(refused={"101-0": replace(refused, until=AT)}))
+    again = planned(look([WHO]), DRAIN, only_on("x", ["pve2"], 101), memory=due)
+    assert (word(again), verbs(again)) == (found, ["Create 101-0 pve2"])
 
 
 # What a policy wants

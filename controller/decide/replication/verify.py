@@ -15,8 +15,17 @@ _MARK = "managed by drover"
 _FOR_A_MOVE = "managed by drover for a move"
 
 
-def verify(actions: Iterable[JobAction], specs: Specs, seen: Observed, moves: Iterable[Move] = ()) -> tuple[str, ...]:
-    """Every promise that an action would break, as a sentence. moves: all that the plan means to do, now or later."""
+def verify(
+    actions: Iterable[JobAction],
+    specs: Specs,
+    seen: Observed,
+    moves: Iterable[Move] = (),
+    stuck: Collection[Vmid] = (),
+) -> tuple[str, ...]:
+    """Every promise that an action would break, as a sentence.
+
+    moves: all that the plan means to do, now or later. stuck: guests that ought to move and can't.
+    """
     ways = {(move.vmid, move.target) for move in moves}
     jobs = {job.id: job for job in seen.jobs}
     pairs = {(job.vmid, job.target) for job in seen.jobs}
@@ -24,7 +33,8 @@ def verify(actions: Iterable[JobAction], specs: Specs, seen: Observed, moves: It
     for action in actions:
         job = jobs.get(action.job_id)
         found += _about(action, job, specs, seen)
-        found += _of_moves(action, job, ways)
+        if action.verb is not JobVerb.CREATE or action.vmid not in stuck:
+            found += _of_moves(action, job, ways)
         if action.verb is JobVerb.CREATE:
             if (action.vmid, action.target) in pairs:
                 found.append(f"job {action.job_id} would be the second one of guest {action.vmid} to {action.target}")
