@@ -232,5 +232,7 @@ def _sum(plan: Plan) -> str:
     parts += [f"{len(plan.blocked)} blocked"] if plan.blocked else []
     parts += [f"{len(plan.flying)} under way ({some([str(vmid) for vmid in plan.flying])})"] if plan.flying else []
     parts += [f"{count_of(len(plan.jobs), 'replication job')} to change"] if plan.jobs else []
+    if plan.all_moves and plan.minimal_moves:
+        parts.append("proven: no plan has fewer moves" + (" or fewer bytes" if plan.minimal_bytes else ""))
     doing = ", ".join(parts) or "Nothing to do"
     return f"{doing}; {count_of(len(plan.fine), 'guest')} fine. Plan {plan.digest}"

@@ -29,6 +29,7 @@ class Board:
     forget_halted: set[Vmid] = field(default_factory=set)
     forget: set[Vmid] = field(default_factory=set)  # origins that mean nothing any more
     proof: Proof = Proof.NONE  # what is known about the moves that are not voluntary
+    restless_since: float | None = None  # since when voluntary moves have been wanted
     _spoken: set[Vmid] = field(default_factory=set)
 
     def put(self, word: Waiting | Blocked) -> None:

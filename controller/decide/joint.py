@@ -11,9 +11,10 @@ from functools import lru_cache
 from controller.decide import evacuation, repair
 from controller.decide.draft import Draft
 from controller.decide.explain import names
-from controller.decide.gate import gate
+from controller.decide.gate import blocked, gate
 from controller.decide.placement import Intent, other
 from controller.decide.puzzle import Puzzle, puzzle
+from controller.decide.reserve import reserve
 from controller.decide.solve.problem import Core, Problem, Proof, Shortage, Solution
 from controller.decide.solve.solver import DEFAULT, solve
 from controller.decide.words import size
@@ -59,6 +60,11 @@ def plan(draft: Draft) -> None:
             answer = _answer(draft, intents, everyone, effort=DEFAULT)
     elif len(answer.moved) > len(intents):  # with others allowed to move, too, there might be a plan with fewer moves
         answer = replace(answer, proof=Proof.NONE)
+    if thin := _too_thin(draft, answer):
+        intents = _held(draft, intents, thin)
+        if not intents and not wrong:
+            return
+        answer = _answer(draft, intents, _near(draft, intents, wrong))
     _settle(draft, intents, wrong, answer)
     draft.board.proof = answer.proof
 
@@ -110,6 +116,25 @@ def read(asked: Puzzle, solution: Solution) -> Answer:
         cores=solution.cores,
         puzzle=asked,
     )
+
+
+def _too_thin(draft: Draft, answer: Answer) -> str:
+    """Why the cluster would no longer bear the failure of nodes as it does now; "" when it would, or does not anyway."""
+    where = draft.where()
+    after = reserve(draft.scene, {**where, **answer.moved})
+    if after is None or after.sufficient:
+        return ""
+    before = reserve(draft.scene, where)
+    return after.message if before is not None and before.sufficient else ""
+
+
+def _held(draft: Draft, intents: Iterable[Intent], thin: str) -> list[Intent]:
+    """Those that have to move all the same: what a Must asks for. Drains say why they don't go on."""
+    for intent in intents:
+        if intent.lane is Lane.DRAIN:
+            text = f"{intent.guest} stays on {intent.guest.node}, because afterwards {thin}"
+            draft.board.say(blocked(intent.guest, Why.CAPACITY_INSUFFICIENT, text, intent.cause))
+    return [intent for intent in intents if intent.lane is not Lane.DRAIN]
 
 
 def _broken(draft: Draft, wrong: Iterable[int], answer: Answer) -> tuple[int, ...]:

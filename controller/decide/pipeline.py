@@ -5,11 +5,13 @@ desired, then who leaves nodes in maintenance, who breaks a Must, who goes home;
 
 from dataclasses import replace
 
-from controller.decide import homecoming, joint, replication, restart
+from controller.decide import homecoming, joint, replication, restart, voluntary
 from controller.decide.draft import Draft
 from controller.decide.drains import drains
 from controller.decide.order import schedule
+from controller.decide.reserve import reserve
 from controller.decide.scene import scene as gather
+from controller.decide.solve.problem import Proof
 from controller.decide.stage import stages
 from controller.decide.verify import verify
 from controller.decide.violations import violations
@@ -32,7 +34,7 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
     for vmid in seen.guests:
         if scene.flying(vmid):
             board.fly(vmid)
-    for planner in (joint, homecoming, restart):
+    for planner in (joint, homecoming, restart, voluntary):
         planner.plan(draft)
     schedule(draft)
     staging = draft.staging
@@ -57,6 +59,10 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
         power=tuple(board.power),
         forget_halted=tuple(sorted(board.forget_halted)),
         forget_origins=tuple(sorted(board.forget)),
+        reserve=reserve(scene, draft.where()),
+        restless_since=board.restless_since,
+        minimal_moves=Proof.MINIMAL_MOVES in board.proof,
+        minimal_bytes=Proof.MINIMAL_BYTES in board.proof,
         generations={resource.ref: resource.metadata.generation for resource in specs},
     )
     return replace(

@@ -15,11 +15,11 @@ from controller.decide.windows import next_change
 from controller.loop.planner import Planner
 from controller.model.errors import DroverError
 from controller.model.event import Event
-from controller.model.ids import ClusterName, NodeName, Vmid
+from controller.model.ids import ClusterName, NodeName
 from controller.model.memory import Begun, Memory
 from controller.model.observed import Observed
 from controller.model.outcome import Outcome
-from controller.model.plan import DrainMode, Plan
+from controller.model.plan import DrainMode, Lane, Plan
 from controller.model.reasons import Why
 from controller.model.view import ClusterView, Finding
 from controller.observe.cluster import Observer
@@ -161,7 +161,7 @@ async def _planned(parts: Parts, specs: Specs, view: ClusterView, fuses: Breaker
         parts.store.clear_backoff(backoff.outdated(parts.store.memory(), specs))
         parts.store.forget_refusals(backoff.outdated_refusals(parts.store.memory(), specs))
         spared = {node: trip.message for node, trip in fuses.nodes.items()}
-        memory = replace(parts.store.memory(), spared=spared, targets=_targets(view.plan), emptied=_emptied(view))
+        memory = replace(_with_the_past(parts.store, view.plan, spared), emptied=_emptied(view))
         plan = await parts.planner(specs, view.seen, memory)
         parts.store.forget_origins(plan.forget_origins)
         parts.store.note_replication(plan.replicas.deletions, plan.replicas.gone_since)
@@ -172,9 +172,16 @@ async def _planned(parts: Parts, specs: Specs, view: ClusterView, fuses: Breaker
     return replace(view, plan=plan, memory=parts.store.memory())
 
 
-def _targets(plan: Plan | None) -> Mapping[Vmid, NodeName]:
-    """Where the plan before wanted guests: one that is made anew while moves run should not change its mind."""
-    return {move.vmid: move.target for move in plan.all_moves} if plan is not None else {}
+def _with_the_past(store: Store, last: Plan | None, spared: Mapping[NodeName, str]) -> Memory:
+    """What is remembered, with what the plan before wanted: one that is made anew while moves run should not change its mind."""
+    ended = store.attempts(breaker.ATTEMPTS)
+    return replace(
+        store.memory(),
+        spared=spared,
+        voluntary=tuple((each.vmid, each.at) for each in ended if each.lane is Lane.BALANCE),
+        restless_since=last.restless_since if last is not None else None,
+        targets={move.vmid: move.target for move in last.all_moves} if last is not None else {},
+    )
 
 
 def _emptied(view: ClusterView) -> frozenset[NodeName]:

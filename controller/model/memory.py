@@ -196,6 +196,10 @@ class Memory:
     overrides: Mapping[NodeName, Override] = field(default_factory=lambda: MappingProxyType({}))
     emptied: frozenset[NodeName] = frozenset()  # drains that the look before found empty; filled by the loop
     spared: Mapping[NodeName, str] = field(default_factory=lambda: MappingProxyType({}))  # by the breaker; the reason
+    voluntary: tuple[
+        tuple[Vmid, float], ...
+    ] = ()  # voluntary moves that ended, with their time (epoch seconds, our clock)
+    restless_since: float | None = None  # as in the plan before
     targets: Mapping[Vmid, NodeName] = field(
         default_factory=lambda: MappingProxyType({})
     )  # of the plan before; kept if possible

@@ -149,6 +149,14 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True)
+class Reserve:
+    """Whether the cluster bears the failure of as many nodes as it should, when the plan is done; one sentence for people."""
+
+    sufficient: bool
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The whole difference between what is wanted and what is. Every guest is in exactly one of the five groups."""
 
@@ -172,6 +180,10 @@ class Plan:
     forget_origins: tuple[Vmid, ...] = ()  # origins that no longer mean anything: moved by hand, another guest, Stay
     unsafe: tuple[str, ...] = ()  # the independent check's findings; non-empty: nothing of this plan is done
     generations: Mapping[ObjectRef, int] = field(default_factory=dict)
+    reserve: Reserve | None = None  # None: no failure of nodes is to be borne
+    restless_since: float | None = None  # since when (epoch seconds, our clock) voluntary moves have been wanted
+    minimal_moves: bool = False  # proven: who has to move, and voluntary moves apart, needs no fewer moves
+    minimal_bytes: bool = False  # proven: as many moves can't carry fewer bytes
 
     @property
     def all_moves(self) -> tuple[Move, ...]:

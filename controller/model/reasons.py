@@ -75,7 +75,26 @@ class Why(StrEnum):
         "",
     )
 
+    BALANCE = (
+        "Balance",
+        "Nodes are filled unevenly, and the PveCluster asks for balance.",
+        "The fullest and the emptiest open node differ by more than `balance.tolerancePercent`.",
+        "",
+    )
+
     # Why a move waits
+    STABILIZING = (
+        "Stabilizing",
+        "A voluntary move waits until its reason has lasted for `hysteresis.stabilizationSeconds`.",
+        "The plans of that time all wanted voluntary moves; it begins anew when Drover restarts.",
+        "Nothing: it starts when the reason lasts.",
+    )
+    TOO_MANY_MOVES = (
+        "TooManyMoves",
+        "As many voluntary moves as `limits.maxMovesPerHour` allows were made within an hour.",
+        "The remembered ends of voluntary moves of the last hour, and those in flight.",
+        "Nothing: it starts when the hour is over.",
+    )
     SLOT_TAKEN = (
         "SlotTaken",
         "As many moves as the limits allow are under way.",
@@ -155,6 +174,12 @@ class Why(StrEnum):
         "No allowed node has room for it.",
         "Every allowed node was tried against the ledger of memory; the sentence names the nearest miss.",
         "Free memory, add a node, or relax a policy.",
+    )
+    CAPACITY_INSUFFICIENT = (
+        "CapacityInsufficient",
+        "The cluster would no longer bear the failure of as many nodes as it should.",
+        "For any `capacity.tolerateNodeFailures` nodes, all that runs on them has to find room on the others.",
+        "Add memory or a node, stop guests, or lower `capacity.tolerateNodeFailures`.",
     )
     NO_NODE_ALLOWED = (
         "NoNodeAllowed",

@@ -36,7 +36,16 @@ _OF_DRAINS = ("Draining", "Blocked", "DeadlineExceeded", "Drained")
 _COMMON = ("Accepted", "NotYetActedUpon")
 TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "PveCluster": ("Ready", "Connected", "Quorate", "Fresh", "Armed", "InsecureTransport", *_COMMON),
+        "PveCluster": (
+            "Ready",
+            "Connected",
+            "Quorate",
+            "Fresh",
+            "Armed",
+            "CapacitySufficient",
+            "InsecureTransport",
+            *_COMMON,
+        ),
         "PveNode": ("Ready", "Schedulable", "Draining", "Drained", "Overridden", "FileVanished", *_COMMON),
         "NodeMaintenance": ("CapacityFeasible", "Draining", "Blocked", "DeadlineExceeded", "Drained", *_COMMON),
         "PlacementPolicy": ("Compliant", "Feasible", "Conflicted", "Progressing", *_COMMON),
@@ -163,6 +172,10 @@ def _cluster(now: _Now) -> list[Statement]:
     if trouble is not None:
         ready = replace(trouble, type="Ready")
     told = [ready, *said, say("Armed", view.armed.ok, view.armed.why, view.armed.message)]
+    if view.plan is not None and view.plan.reserve is not None:
+        reserve = view.plan.reserve
+        why = Why.AS_EXPECTED if reserve.sufficient else Why.CAPACITY_INSUFFICIENT
+        told.append(say("CapacitySufficient", reserve.sufficient, why, reserve.message))
     if view.insecure:
         told.append(
             say("InsecureTransport", True, Why.TLS_FAILED, "tls.insecureSkipVerify: any certificate is accepted")

@@ -79,6 +79,8 @@ def plan_data(
         ],
         "moving": list(plan.flying),
         "fine": len(plan.fine),
+        "minimalMoves": plan.minimal_moves,
+        "minimalBytes": plan.minimal_bytes,
         "drains": [_drain(drain) for drain in plan.drains],
         "violations": [
             {"cause": str(item.cause), "reason": str(item.why), "vmids": list(item.vmids), "message": item.message}

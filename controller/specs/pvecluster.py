@@ -133,9 +133,9 @@ class Limits(Model):
     """Moves at once away from a node; 0: computed."""
     max_inbound_per_node: Count = 0
     """Moves at once to a node; 0: computed."""
-    max_moves_per_hour: Annotated[Count, NotYet()] = 60
+    max_moves_per_hour: Count = 60
     """Voluntary moves in any hour."""
-    max_moves_per_guest_per_day: Annotated[Count, NotYet()] = 3
+    max_moves_per_guest_per_day: Count = 3
     """Voluntary moves of a guest in any 24 hours."""
 
 
@@ -163,7 +163,7 @@ class Capacity(Model):
     """Memory of guests for each byte of the node's."""
     cpu_overcommit_ratio: Ratio = 4.0
     """vCPUs of guests for each of the node's threads."""
-    tolerate_node_failures: Annotated[Count, NotYet(restricts=True)] = 0
+    tolerate_node_failures: Count = 0
     """Nodes that may fail after the plan with all guests still finding room."""
 
 
@@ -343,9 +343,9 @@ class PveClusterSpec(Model):
     """How full a node may be."""
     safety: Safety = Field(default_factory=Safety)
     """What stops the controller."""
-    hysteresis: Annotated[Hysteresis, NotYet()] = Field(default_factory=Hysteresis)
+    hysteresis: Hysteresis = Field(default_factory=Hysteresis)
     """What keeps voluntary moves from going back and forth."""
-    balance: Annotated[Balance | None, NotYet()] = None
+    balance: Balance | None = None
     """Even out the nodes; off unless given."""
     ha: Ha = Field(default_factory=Ha)
     """How to live with PVE HA."""

@@ -1,0 +1,151 @@
+"""Moves that nothing forces: when, how many, and never beside anything else."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from controller.decide import decide
+from controller.model.ids import Vmid
+from controller.model.memory import Memory
+from controller.model.observed import Observed
+from controller.model.plan import Lane, Plan
+from controller.model.reasons import Why
+from controller.specs import Specs
+from tests.decide.build import AT, applied, cluster, flight, guest, in_maintenance, memory, node, policy, seen, specs
+
+SETTLED = {"stabilizationSeconds": 0}
+CROWDED = [guest(101 + i, "pve1", 8) for i in range(6)]
+LOOK = seen([node(f"pve{i}") for i in (1, 2, 3)], CROWDED)
+
+
+def balanced(**spec: Any) -> Specs:
+    return specs(cluster(**{"balance": {"tolerancePercent": 15}, "hysteresis": SETTLED, **spec}))
+
+
+def moves(plan: Plan) -> list[Vmid]:
+    assert plan.unsafe == ()
+    return [move.vmid for move in plan.all_moves]
+
+
+def test_balance_is_off_unless_it_is_asked_for() -> None:
+    assert moves(decide(specs(), LOOK, memory())) == []
+
+
+def test_balance_levels_the_nodes_with_few_moves_and_is_then_quiet() -> None:
+    plan = decide(balanced(), LOOK, memory())
+    assert len(moves(plan)) == 4
+    assert {(move.lane, move.why) for move in plan.all_moves} == {(Lane.BALANCE, Why.BALANCE)}
+    assert plan.all_moves[0].message.startswith(
+        "nodes differ by 75 points in how much of their memory is taken, afterwards by"
+    )
+    assert moves(decide(balanced(), applied(LOOK, plan.all_moves), memory())) == []
+
+
+def test_vcpus_can_be_levelled_instead() -> None:
+    look = seen(
+        [node("pve1", 640, cpus=4), node("pve2", 640, cpus=4)], [guest(101 + i, "pve1", 1, cpus=2) for i in range(6)]
+    )
+    assert len(moves(decide(balanced(balance={"resource": "Cpu", "tolerancePercent": 15}), look, memory()))) == 3
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"balance": {"tolerancePercent": 15, "suspend": True}},
+        {"balance": {"tolerancePercent": 80}},
+        {"limits": {"maxMovesPerHour": 0}},
+        {"capacity": {"tolerateNodeFailures": 0}, "suspend": False, "balance": None},
+    ],
+)
+def test_what_holds_balance_back(spec: dict[str, Any]) -> None:
+    assert moves(decide(balanced(**spec), LOOK, memory())) == []
+
+
+@pytest.mark.parametrize(("percent", "moving"), [(50, True), (90, False)])
+def test_what_improves_too_little_is_left_alone(percent: int, moving: bool) -> None:
+    """Five guests on three nodes can't be level: two, two and one are."""
+    look = seen(LOOK.nodes.values(), CROWDED[:5])
+    wanted = balanced(balance={"tolerancePercent": 5}, hysteresis={**SETTLED, "minImprovementPercent": percent})
+    assert bool(moves(decide(wanted, look, memory()))) == moving
+
+
+def test_nothing_voluntary_beside_a_drain_or_a_move_for_another_reason() -> None:
+    wanted = Specs.of([*balanced(), in_maintenance("pve3")])
+    assert moves(decide(wanted, LOOK, memory())) == []
+    assert moves(decide(balanced(), LOOK, memory([flight(CROWDED[0], "pve2")]))) == []
+
+
+def test_a_reason_has_to_last_and_says_so_meanwhile() -> None:
+    wanted = balanced(hysteresis={"stabilizationSeconds": 300})
+    first = decide(wanted, LOOK, memory())
+    assert moves(first) == []
+    assert {word.why for word in first.waiting} == {Why.STABILIZING}
+    assert first.restless_since == AT
+    later = replace(LOOK, at=AT + 301)
+    assert moves(decide(wanted, later, replace(memory(), restless_since=first.restless_since)))
+
+
+def lately(seconds: float, *vmids: int) -> Memory:
+    return replace(memory(), voluntary=tuple((Vmid(vmid), AT - seconds) for vmid in vmids))
+
+
+def test_limits_of_the_hour_the_day_and_the_guest() -> None:
+    few = balanced(limits={"maxMovesPerHour": 2})
+    assert len(moves(decide(few, LOOK, memory()))) == 2
+    assert moves(decide(few, LOOK, lately(60, 901, 902))) == []
+    assert len(moves(decide(few, LOOK, lately(3700, 901, 902)))) == 2
+    cooling = decide(balanced(), LOOK, lately(600, 101, 102, 103, 104))
+    assert set(moves(cooling)) <= {105, 106}
+    often = lately(7200, *([101] * 3), *([102] * 3), *([103] * 3), *([104] * 3))
+    assert set(moves(decide(balanced(), LOOK, often))) <= {105, 106}
+
+
+def wish(**spec: Any) -> Specs:
+    rule = policy("east", {"vmids": [101]}, nodeAffinity={"nodes": ["pve2"]}, enforcement="Should", **spec)
+    return specs(cluster(hysteresis=SETTLED), rule)
+
+
+def two() -> Observed:
+    return seen([node("pve1"), node("pve2"), node("pve3")], [guest(101, "pve1"), guest(102, "pve1")])
+
+
+def test_a_should_moves_nobody_unless_it_says_so() -> None:
+    assert moves(decide(wish(), two(), memory())) == []
+    plan = decide(wish(correctExisting=True), two(), memory())
+    assert [(move.vmid, move.target, move.lane) for move in plan.all_moves] == [(101, "pve2", Lane.BALANCE)]
+    assert plan.all_moves[0].message.startswith("PlacementPolicy/east would rather have it on pve2")
+
+
+def test_a_should_decides_where_a_guest_goes_that_moves_anyway() -> None:
+    wanted = Specs.of([*wish(), in_maintenance("pve1")])
+    assert {move.vmid: move.target for move in decide(wanted, two(), memory()).all_moves}[Vmid(101)] == "pve2"
+
+
+# N+k
+
+
+def test_a_drain_that_would_cost_the_spare_node_is_not_made_and_says_so() -> None:
+    look = seen([node(f"pve{i}", 64) for i in (1, 2, 3)], [guest(100 + i, f"pve{i}", 40) for i in (1, 2)])
+    wanted = specs(cluster(capacity={"tolerateNodeFailures": 1}), in_maintenance("pve1"))
+    free = specs(in_maintenance("pve1"))
+    assert len(moves(decide(free, look, memory()))) == 1
+    plan = decide(wanted, look, memory())
+    assert moves(plan) == []
+    [word] = plan.blocked
+    assert word.why is Why.CAPACITY_INSUFFICIENT
+    assert "have to find room" in word.message
+
+
+def test_the_plan_tells_whether_the_cluster_bears_a_failure() -> None:
+    enough = seen([node(f"pve{i}", 64) for i in (1, 2, 3)], [guest(101, "pve1", 30)])
+    asked = specs(cluster(capacity={"tolerateNodeFailures": 1}))
+    assert decide(specs(), enough, memory()).reserve is None
+    told = decide(asked, enough, memory()).reserve
+    assert told is not None
+    assert told.sufficient
+    full = seen([node("pve1", 64), node("pve2", 64)], [guest(101, "pve1", 60), guest(102, "pve2", 60)])
+    told = decide(asked, full, memory()).reserve
+    assert told is not None
+    assert not told.sufficient
+    assert "60 GiB have to find room, and the others have 4 GiB" in told.message
