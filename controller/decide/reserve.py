@@ -41,11 +41,15 @@ def _drill(
 def _told(found: Failures, nodes: tuple[NodeName, ...], count: int) -> Reserve:
     failing = ", ".join(nodes[n] for n in found.bins)
     if found.survival is Survival.YES:
-        return Reserve(True, f"any {count} of the nodes may fail, and all guests that run find room on the others")
+        return Reserve(
+            True,
+            f"any {'node' if count == 1 else f'{count} nodes'} may fail, and all guests that run find room on the others",
+        )
     if found.survival is Survival.UNKNOWN:
         text = f"no room was found for all guests of {failing}" if failing else "the size of a guest is unknown"
-        return Reserve(False, f"{text}, should {count} nodes fail")
+        return Reserve(False, f"{text}, should {'a node' if count == 1 else f'{count} nodes'} fail")
+    fail = "fails" if len(found.bins) == 1 else "fail"
     show = size if found.resource == 0 else "{} vCPUs".format
     return Reserve(
-        False, f"if {failing} fail, {show(found.need)} have to find room, and the others have {show(found.room)}"
+        False, f"if {failing} {fail}, {show(found.need)} have to find room, and the others have {show(found.room)}"
     )
