@@ -12,7 +12,6 @@ from controller.model.ids import ClusterName
 from controller.specs.base import (
     LabelKey,
     Model,
-    NotYet,
     Priority,
     PveNodeName,
     Raw,
@@ -102,9 +101,9 @@ class PlacementPolicySpec(CommonSpec):
     """Which guests; not by node, which would oscillate."""
     priority: Priority = 0
     """Of policies that contradict each other the lower one gives way."""
-    enforcement: Annotated[Enforcement, NotYet((Enforcement.SHOULD,))] = Enforcement.MUST
+    enforcement: Enforcement = Enforcement.MUST
     """Must: no move may break it, not even for seconds. Should: preferred."""
-    weight: Annotated[Annotated[int, Field(ge=1, le=100)] | None, NotYet()] = None
+    weight: Annotated[int, Field(ge=1, le=100)] | None = None
     """How much a Should is worth among others."""
     correct_existing: bool | None = None
     """Move guests that are placed wrongly now; true for Must and false for Should unless given."""
@@ -112,11 +111,11 @@ class PlacementPolicySpec(CommonSpec):
     """Only on these nodes."""
     node_anti_affinity: NodeAntiAffinity | None = None
     """Not on these nodes."""
-    keep_together: Annotated[KeepTogether | None, NotYet()] = None
+    keep_together: KeepTogether | None = None
     """All in one domain."""
     keep_apart: KeepApart | None = None
     """Not too many in one domain."""
-    spread: Annotated[Spread | None, NotYet()] = None
+    spread: Spread | None = None
     """Evenly over the domains."""
 
     checks: ClassVar[tuple[Rule, ...]] = (

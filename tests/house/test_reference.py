@@ -44,8 +44,7 @@ def test_every_kind_has_its_fields_and_conditions() -> None:
 @pytest.mark.parametrize(
     ("field", "said"),
     [
-        ("`spread`", "**Not yet.**"),
-        ("`capacity.tolerateNodeFailures`", "**Not yet; what it restricts is held back.**"),
+        ("`notifications`", "**Not yet.**"),
         ("`ha.coexistence`", "**Not yet: Coordinate.**"),
         ("`endpoints`", "required"),
         ("`capacity.memoryBasis`", "`Configured`"),

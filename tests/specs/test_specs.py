@@ -156,7 +156,7 @@ def test_label_selectors_select_as_in_kubernetes(labels: dict[str, str], selecte
         ("NodeMaintenance", "{nodeName: a, rules: [{guestSelector: {}, behavior: Skip}]}", ()),
         ("PlacementPolicy", "{guestSelector: {}, keepApart: {}, suspend: true}", ()),
         ("PlacementPolicy", "{guestSelector: {}, spread: {}, enforcement: Should, weight: 1}",
-         ("spec.enforcement", "spec.weight", "spec.spread")),
+         ()),
         ("MigrationPolicy", "{guestSelector: {}, method: Live, bandwidthLimitMiBps: 5, retry: {limit: 1}}", ()),
         ("MigrationPolicy", "{guestSelector: {}, control: Monitor, windows: [x]}", ("spec.control",)),
         ("MigrationPolicy", "{guestSelector: {}, localDisks: Copy, targetStorage: {a: b}}", ()),
@@ -173,6 +173,7 @@ def test_what_is_set_inside_of_a_cluster_but_not_acted_upon_is_named() -> None:
         " maintenance: {template: {onCancel: AbortRunning, afterMaintenance: Stay}, drainedHook: x}"
     )
     assert not_yet(found) == (
+        "spec.ha.coexistence",
         "spec.maintenance.template.onCancel",
         "spec.maintenance.drainedHook",
     )
