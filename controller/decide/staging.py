@@ -66,6 +66,8 @@ class Staging:
         if guest is None or guest.node == job.target or job.disabled or self.scene.flying(job.vmid):
             return
         state = self._state(job)
+        if state is not None and state.fail_count and not state.running:
+            return  # it waits for its next try, and others need not wait with it
         last_round = state is not None and state.running and state.duration_s is not None
         if state is None or not (last_round or _settled(job, state, self.scene)):
             self._busy.setdefault(guest.node, (guest.vmid, f"{guest} is being copied to {job.target}"))

@@ -167,6 +167,18 @@ def test_a_job_that_leads_elsewhere_by_now_is_left_alone(desk: Desk) -> None:
     assert "remove_job" not in desk.jobs["101-0"]
 
 
+def test_a_job_that_changes_under_our_hands_is_left_alone(desk: Desk) -> None:
+    desk.do(CREATE)
+
+    def taken_over(when: str, _path: str) -> None:
+        if when == "before":
+            desk.jobs["101-0"]["comment"] = "mine now"
+
+    desk.pve.on_put = taken_over
+    assert desk.said(asked(JobVerb.UPDATE, schedule="*/5")) == []
+    assert (desk.jobs["101-0"]["comment"], desk.jobs["101-0"]["schedule"]) == ("mine now", "*/15")
+
+
 def test_nothing_is_made_for_another_guest_or_from_another_node(desk: Desk) -> None:
     assert desk.said(asked(JobVerb.CREATE, identity=replace(CREATE.identity, born="ctime:1"))) == []
     assert desk.said(asked(JobVerb.CREATE, source=PVE3)) == []

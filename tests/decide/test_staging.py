@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from controller.decide import decide
+from controller.decide.replication import verify as check
+from controller.decide.verify import verify
 from controller.model.ids import GuestKind, NodeName, ObjectRef, Vmid
 from controller.model.memory import Memory
 from controller.model.observed import Observed, Power, ReplicationJob
@@ -153,6 +155,31 @@ def test_each_node_copies_for_one_move_at_a_time() -> None:
 def test_the_next_copy_begins_while_the_last_changes_of_the_first_are_sent() -> None:
     seen = look([WHO, guest(102, "pve1")], [OURS], states={"101-0": state(OURS, duration_s=300.0, pid=7)})
     assert "Create 102-0" in " ".join(verbs(planned(seen, DRAIN)))
+
+
+def test_a_copy_that_fails_holds_up_nobody_else() -> None:
+    for failures in (1, 3):
+        seen = look([WHO, guest(102, "pve1")], [OURS], states={"101-0": state(OURS, last_sync=0, fail_count=failures)})
+        assert "Create 102-0" in " ".join(verbs(planned(seen, DRAIN, only_on("x", ["pve2"], 101))))
+
+
+def test_a_second_opinion_about_jobs_that_are_made_for_a_move() -> None:
+    asked_for = planned(look([WHO]), DRAIN)
+    assert check(asked_for.jobs, specs(DRAIN), look([WHO]), asked_for.all_moves) == ()
+    [told] = check(asked_for.jobs, specs(DRAIN), look([WHO]))
+    assert told == "create of job 101-0: guest 101 does not move to pve2"
+    seen = look([WHO], [OURS])
+    ending = planned(seen).jobs
+    assert check(ending, specs(), seen) == ()
+    assert check(ending, specs(), seen, asked_for.all_moves) == ("remove of job 101-0: guest 101 still moves to pve2",)
+
+
+def test_a_live_move_away_from_all_replicas_is_never_planned() -> None:
+    fine = planned(standing(duration_s=8.0), DRAIN)
+    [move] = fine.moves
+    elsewhere = replace(fine, moves=(replace(move, target=PVE3),))
+    [told] = verify(elsewhere, specs(DRAIN), standing(duration_s=8.0), Memory())
+    assert "it is replicated, but not to the target" in told
 
 
 def test_a_copy_that_is_under_way_keeps_its_target() -> None:
