@@ -33,7 +33,7 @@ def after(flight: Flight, progress: Progress, memory: Memory, now: float) -> Lea
     known = memory.rates.get(flight.vmid)
     before = known.dirty_bytes_s if known is not None and known.identity.same_as(flight.identity) else None
     dirty = _dirty(progress)
-    rates = () if dirty is None else (GuestRate(flight.identity, _mixed(before, dirty), now),)
+    rates = () if dirty is None else (GuestRate(flight.identity, _mixed(before, dirty), now, _share(progress)),)
     return Learned(rates, {} if _limited(flight, measured) else _links(flight, measured, memory, now))
 
 
@@ -59,6 +59,13 @@ def _dirty(progress: Progress) -> float | None:
     if memory is None or not memory.done or not memory.sent_bytes:
         return None
     return measured.bytes_s * max(0.0, 1.0 - measured.total_bytes / memory.sent_bytes)
+
+
+def _share(progress: Progress) -> float | None:
+    """Bytes sent for each byte of memory: pages that were never written cost nothing, others are sent more than once."""
+    memory = next((stream for stream in progress.streams if stream.name == "memory" and stream.done), None)
+    total = progress.measured.total_bytes
+    return memory.sent_bytes / total if memory is not None and total else None
 
 
 def _links(flight: Flight, measured: Measured, memory: Memory, now: float) -> dict[NodeName, LinkRate]:

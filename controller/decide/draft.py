@@ -12,7 +12,7 @@ from controller.decide.stage import Stage
 from controller.decide.staging import Staging
 from controller.model.ids import NodeName, Vmid
 from controller.model.observed import Guest
-from controller.model.plan import Blocked, Move, PowerAction, Waiting
+from controller.model.plan import Blocked, Move, Outlook, PowerAction, Waiting
 
 
 @dataclass(slots=True)
@@ -30,6 +30,8 @@ class Board:
     forget: set[Vmid] = field(default_factory=set)  # origins that mean nothing any more
     proof: Proof = Proof.NONE  # what is known about the moves that are not voluntary
     restless_since: float | None = None  # since when voluntary moves have been wanted
+    outlooks: dict[NodeName, Outlook] = field(default_factory=dict)  # of nodes that are evacuated
+    next_start: float | None = None  # seconds until a move that waits for a link should be asked for
     _spoken: set[Vmid] = field(default_factory=set)
 
     def put(self, word: Waiting | Blocked) -> None:

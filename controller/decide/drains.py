@@ -73,6 +73,7 @@ def _evacuation(scene: Scene, board: Board, maintenance: Maintenance, hold: str)
         drained=drained,
         reason=maintenance.reason,
         hold=None if drained else why,
+        outlook=None if drained or why or stuck else board.outlooks.get(node),
         message=hold
         if hold and not drained
         else _sentence(node, remaining, moving, len(stuck), doubt or ("" if drained else "is looked at once more")),

@@ -1,10 +1,12 @@
 """Which moves may start now: by lane, fairly among drains, as far as room, Musts and slots allow at this very instant.
 
-Called by `decide.pipeline` after all targets are chosen.
+Called by `decide.pipeline` after all targets are chosen. Of a queue those go first that the best of several simulated orders
+has first; made anew with every look, so whatever comes otherwise than expected counts from then on.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from controller.decide.draft import Draft
 from controller.decide.explain import copies, no_room, no_seat
@@ -13,9 +15,14 @@ from controller.decide.placement import Intent
 from controller.decide.scene import Scene
 from controller.decide.slots import Slots
 from controller.decide.stage import Stage, stages
+from controller.decide.timing.admission import Limits
+from controller.decide.timing.forecast import Forecast, bound, forecast
+from controller.decide.timing.load import Job
+from controller.decide.traffic import Traffic, by_vmid
 from controller.decide.words import size
+from controller.model.desired import Together
 from controller.model.ids import NodeName, Vmid
-from controller.model.plan import Lane, Move, Waiting
+from controller.model.plan import Lane, Move, Outlook, Waiting
 from controller.model.reasons import Why
 
 _Assigned = tuple[Intent, NodeName]
@@ -24,29 +31,36 @@ _Assigned = tuple[Intent, NodeName]
 def schedule(draft: Draft) -> None:
     """Turn what is assigned into moves that may start and moves that wait. `draft.now` is left with them in flight."""
     scene, board = draft.scene, draft.board
+    traffic = Traffic(scene)
+    slots = Slots(scene, traffic)
+    plan = _forecast(draft, traffic, slots.limits)
+    assigned = in_order(board.assigned, by_vmid(plan.order) if plan is not None else {})
     held: set[int] = set()
     while True:  # a group that is kept together sets out when all of it can arrive, one group less each time round
         now = draft.now.copy()
         now.head_for(_ends(draft), held)
-        startable, unready = _startable(board.assigned, now)
+        startable, unready = _startable(assigned, now)
         stuck = _stuck(draft, held, startable, unready)
         more = {index for vmid in stuck for index in now.heading(vmid)}
         if not more:
             break
         held |= more
     draft.now = now
-    slots = Slots(scene)
-    for intent, target in startable:
-        vmid, source = intent.guest.vmid, intent.guest.node
+    for intent, chosen in startable:
+        vmid = intent.guest.vmid
+        target = _elsewhere(draft, slots, traffic, intent, chosen)
         move = _move(scene, intent, target)
         if word := draft.staging.step(move, intent.guest):
             board.put(word)
-        elif full := slots.take(source, target):
+        elif full := slots.take(traffic.job(intent, target)):
             text = f"{intent.guest} waits for a slot: {full}"
             board.waiting[vmid] = Waiting(vmid, Why.SLOT_TAKEN, text, intent.cause, move)
         else:
             board.moves.append(move)
     _tell_waiting_from_deadlocked(draft, unready, stuck)
+    board.next_start = slots.next_start()
+    if plan is not None:
+        board.outlooks = _outlooks(draft, traffic, plan)
 
 
 def _ends(draft: Draft) -> Mapping[Vmid, NodeName]:
@@ -60,7 +74,7 @@ def _startable(assigned: Iterable[_Assigned], now: Stage) -> tuple[list[_Assigne
     """What may start, and what may not yet; `now` is left with the former in flight."""
     startable: list[_Assigned] = []
     unready: list[_Assigned] = []
-    for intent, target in in_order(assigned):
+    for intent, target in assigned:
         if now.admits(intent.guest.vmid, target, in_groups=intent.in_groups):
             # A move that waits for its slot keeps its place, or others would eat it up for ever.
             now.arrive(intent.guest.vmid, target)
@@ -70,15 +84,65 @@ def _startable(assigned: Iterable[_Assigned], now: Stage) -> tuple[list[_Assigne
     return startable, unready
 
 
-def in_order(assigned: Iterable[_Assigned]) -> list[_Assigned]:
-    """By lane; within a lane drains and policies take turns, so that no queue starves another; the biggest guests first."""
+def in_order(assigned: Iterable[_Assigned], ranks: Mapping[Vmid, int]) -> list[_Assigned]:
+    """By lane; within a lane drains and policies take turns, so that no queue starves another; then by rank, then by size."""
     turns: Counter[tuple[Lane, str, NodeName]] = Counter()
     ranked = []
-    for intent, target in sorted(assigned, key=lambda a: (-a[0].size, a[0].guest.vmid)):
+    for intent, target in sorted(assigned, key=lambda a: (ranks.get(a[0].guest.vmid, 0), -a[0].size, a[0].guest.vmid)):
         queue = (intent.lane, str(intent.cause), intent.guest.node if intent.lane is Lane.DRAIN else NodeName(""))
         turns[queue] += 1
         ranked.append(((-intent.lane, turns[queue], *queue[1:], intent.guest.vmid), (intent, target)))
     return [entry for _, entry in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _forecast(draft: Draft, traffic: Traffic, limits: Limits) -> Forecast | None:
+    """When all that is assigned will be done; None while nobody knows what the links carry."""
+    if traffic.believed is None or not (draft.board.assigned or traffic.running):
+        return None
+    jobs = [traffic.job(intent, target) for intent, target in draft.board.assigned]
+    return forecast(traffic.believed, limits, traffic.running, jobs)
+
+
+def _elsewhere(draft: Draft, slots: Slots, traffic: Traffic, intent: Intent, chosen: NodeName) -> NodeName:
+    """The chosen target, or another that is just as good and can receive now while the chosen one can't."""
+    scene, vmid, now, later = draft.scene, intent.guest.vmid, draft.now, draft.later
+    if intent.rank(chosen) < intent.preferred or slots.open(traffic.job(intent, chosen)):
+        return chosen
+    groups = [scene.wanted.groups[index] for index in scene.wanted.groups_of.get(vmid, ())]
+    if scene.cargo(vmid).shares or any(isinstance(group, Together) or not group.must for group in groups):
+        return chosen  # a replica may be made there by now; what is best for a group is not known here
+    now.leave(vmid, chosen)
+    later.leave(vmid, chosen)
+    as_good = [
+        node
+        for node in intent.nodes
+        if intent.rank(node) == intent.rank(chosen)
+        and now.admits(vmid, node, in_groups=intent.in_groups)
+        and later.admits(vmid, node, in_groups=intent.in_groups)
+        and slots.open(traffic.job(intent, node))
+    ]
+    best = min(as_good, key=lambda n: (slots.load(n), -later.room.fraction_after(n, intent.size), n), default=chosen)
+    now.arrive(vmid, best)
+    later.arrive(vmid, best)
+    return best
+
+
+def _outlooks(draft: Draft, traffic: Traffic, plan: Forecast) -> dict[NodeName, Outlook]:
+    """How long each drain still takes."""
+    wires, scene = traffic.believed, draft.scene
+    assert wires is not None
+    leaving: dict[NodeName, list[Job]] = defaultdict(list)
+    for job in plan.order:
+        leaving[job.source].append(job)
+    for one in traffic.running:
+        leaving[one.job.source].append(replace(one.job, size=one.left, setup=one.setup))
+    found = {}
+    for node in sorted(leaving.keys() & scene.wanted.maintenance.keys()):
+        jobs = leaving[node]
+        likely = max(plan.ends[job.vmid] for job in jobs)
+        late = likely * (1 + traffic.habit.doubt(job.size for job in jobs))
+        found[node] = Outlook(likely, late, min(likely, bound(wires, jobs)))
+    return found
 
 
 def _move(scene: Scene, intent: Intent, target: NodeName) -> Move:

@@ -63,6 +63,7 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
         restless_since=board.restless_since,
         minimal_moves=Proof.MINIMAL_MOVES in board.proof,
         minimal_bytes=Proof.MINIMAL_BYTES in board.proof,
+        next_start_seconds=board.next_start,
         generations={resource.ref: resource.metadata.generation for resource in specs},
     )
     return replace(

@@ -18,5 +18,8 @@ def next_look_seconds(view: ClusterView, *, now: float, interval: float) -> floa
         ends.append(AGAIN_SECONDS)
     if view.plan is not None and view.plan.power:
         ends.append(FOLLOW_SECONDS)
+    if view.plan is not None and view.plan.next_start_seconds is not None:
+        # A move has to be asked for before the link is free. Ticks of a big cluster must not follow each other closely.
+        ends.append(max(view.plan.next_start_seconds, 3 * view.tick_seconds, 1.0))
     soonest = min((seconds for seconds in ends if seconds > 0), default=interval)
     return min(interval, max(1.0, soonest))

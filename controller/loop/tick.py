@@ -161,7 +161,7 @@ async def _planned(parts: Parts, specs: Specs, view: ClusterView, fuses: Breaker
         parts.store.clear_backoff(backoff.outdated(parts.store.memory(), specs))
         parts.store.forget_refusals(backoff.outdated_refusals(parts.store.memory(), specs))
         spared = {node: trip.message for node, trip in fuses.nodes.items()}
-        memory = replace(_with_the_past(parts.store, view.plan, spared), emptied=_emptied(view))
+        memory = replace(_with_the_past(parts.store, view.plan, spared), emptied=_emptied(view), progress=view.progress)
         plan = await parts.planner(specs, view.seen, memory)
         parts.store.forget_origins(plan.forget_origins)
         parts.store.note_replication(plan.replicas.deletions, plan.replicas.gone_since)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from controller.model.ids import GuestIdentity, NodeName, ObjectRef, Upid, Vmid
+from controller.model.outcome import Progress
 from controller.model.override import Override
 from controller.model.plan import Lane, MoveOptions
 from controller.model.reasons import Why
@@ -137,6 +138,7 @@ class GuestRate:
     identity: GuestIdentity
     dirty_bytes_s: float
     measured_at: float
+    sent_share: float | None = None  # bytes sent for each byte of its memory, the last time all of it was sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,4 +205,5 @@ class Memory:
     targets: Mapping[Vmid, NodeName] = field(
         default_factory=lambda: MappingProxyType({})
     )  # of the plan before; kept if possible
+    progress: Mapping[Vmid, Progress] = field(default_factory=lambda: MappingProxyType({}))  # of flights, as last asked
     replication: ReplicationMemory = field(default_factory=ReplicationMemory)

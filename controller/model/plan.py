@@ -119,6 +119,15 @@ class DrainMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Outlook:
+    """How long an evacuation still takes, in seconds from the look that the plan is made from."""
+
+    likely_seconds: float  # as likely longer as shorter
+    late_seconds: float  # nine times in ten it is over by then
+    bound_seconds: float  # no order of the same moves is faster
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Where one node's maintenance stands, computed from what is observed."""
 
@@ -136,6 +145,7 @@ class Drain:
     reason: str = ""  # the audit text of the spec
     hold: Why | None = None  # why nothing of it is started: SUSPENDED, TOO_MANY_UNAVAILABLE, DEADLINE_EXCEEDED
     message: str = ""  # one sentence: how far it is, or what it waits for
+    outlook: Outlook | None = None  # None: nobody knows what the links carry, or something keeps it from ending
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +194,9 @@ class Plan:
     restless_since: float | None = None  # since when (epoch seconds, our clock) voluntary moves have been wanted
     minimal_moves: bool = False  # proven: who has to move, and voluntary moves apart, needs no fewer moves
     minimal_bytes: bool = False  # proven: as many moves can't carry fewer bytes
+    next_start_seconds: float | None = (
+        None  # when a move that waits for a link should be asked for; None: nobody waits for one
+    )
 
     @property
     def all_moves(self) -> tuple[Move, ...]:

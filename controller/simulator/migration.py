@@ -76,11 +76,9 @@ class Migration:
         return clock_duration(self.world.now - self.begin)
 
     def ceiling(self, limit: float) -> float:
-        """Return the most that one stream carries: the limit, and ssh's unless the traffic is in the clear."""
-        if not self.order.secure:
-            return limit
-        nodes = self.world.nodes
-        return min(limit, float(nodes[self.source].file.ssh), float(nodes[self.order.target].file.ssh))
+        """Return the most that one stream carries: the limit, and that of ssh or of plain TCP at both ends."""
+        ends = [self.world.nodes[name].file for name in (self.source, self.order.target)]
+        return min(limit, *(float(end.ssh if self.order.secure else end.stream) for end in ends))
 
     @property
     def ssh(self) -> str:

@@ -117,11 +117,11 @@ class Precopy:
 
     def _poll(self, flow: Flow) -> None:
         self._next_poll = self._world.now + 1.0
-        self._world.network.settle()
-        sent = self._sent + flow.sent
+        now_sent = self._world.network.sent(flow)
+        sent = self._sent + now_sent
         self._report(sent, sent - self._last_sent)
         self._last_sent = sent
-        remaining = flow.remaining
+        remaining = max(0.0, flow.size - now_sent)
         if remaining > self._last_remaining or remaining == 0:
             self._stalls += 1
         self._last_remaining = remaining

@@ -68,6 +68,11 @@ class NodeFile(_Part):
     ssh: Size = Field(
         500 * MIB, gt=0, description="Most that one ssh stream carries per second: one core of AES, 400-1000 MiB/s."
     )
+    stream: Size = Field(
+        1200 * MIB,
+        gt=0,
+        description="Most that one migration in the clear carries per second: one TCP stream of one thread.",
+    )
     overhead: Size = Field(2 * GIB, description="Memory that the node itself uses.")
     root_disk: Size = 94 * GIB
     uptime: float = Field(864000.0, ge=0, description="Seconds since boot at the start.")

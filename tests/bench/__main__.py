@@ -8,11 +8,23 @@ import time
 
 from controller.report import log
 from controller.settings import LogSettings
-from tests.bench import clients, latency, localdisks, memory, placement, planner, replication, requests, simulator
+from tests.bench import (
+    clients,
+    evacuation,
+    latency,
+    localdisks,
+    memory,
+    placement,
+    planner,
+    replication,
+    requests,
+    simulator,
+)
 
 PARTS = {
     "requests": requests,
     "planner": planner,
+    "evacuation": evacuation,
     "placement": placement,
     "latency": latency,
     "memory": memory,

@@ -41,7 +41,13 @@ LIMITS: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], int]] = [
     ({"maxOutboundPerNode": 3, "maxMigrations": 1}, {}, {}, 1),
     ({"maxOutboundPerNode": 3}, {}, {"maxOutbound": 1}, 1),  # the node's own word
     ({"maxOutboundPerNode": 9}, {}, {}, 4),  # one for each node
-    ({}, {"linkMiBps": 1250, "streamMiBps": 500}, {}, 3),  # two streams fill 80 % of it, one more hides its start
+    (
+        {},
+        {"linkMiBps": 1250, "streamMiBps": 500},
+        {},
+        2,
+    ),  # two streams fill 80 % of it; the next starts when one may end
+    ({}, {"linkMiBps": 3125, "streamMiBps": 500}, {}, 5),
     ({}, {"linkMiBps": 1250, "streamMiBps": 500, "sharePercent": 70}, {}, 2),
     ({}, {"linkMiBps": 1200}, {}, 2),
     ({}, {"streamMiBps": 500, "linkMiBps": 1200}, {"linkMiBps": 400}, 1),
