@@ -16,7 +16,7 @@ from controller.model.observed import Observed
 from controller.model.plan import Blocked, Move, Plan
 from controller.model.reasons import Why
 from controller.model.replication import JobAction, JobVerb
-from controller.report.units import count_of, size, some
+from controller.report.units import count_of, duration, size, some
 from controller.report.views import plan_data
 from controller.specs import API_VERSION, Mode, PveCluster, Specs
 
@@ -139,10 +139,22 @@ def show(plan: Plan, seen: Observed | None, specs: Specs) -> Iterator[str]:
         if drain.hold is not None:
             yield from _heading("On hold", None)
             yield f"  {drain.ref}: {drain.hold}: {drain.message}"
+    yield from _outlook(plan)
     yield ""
     yield _sum(plan)
     if plan.cluster in specs.clusters and (plan.moves or plan.jobs):
         yield from _held_back(specs.clusters[plan.cluster], plan)
+
+
+def _outlook(plan: Plan) -> Iterator[str]:
+    """How long the drains take."""
+    looks = [(drain.node, drain.outlook) for drain in plan.drains if drain.outlook is not None]
+    if looks:
+        yield from _heading("Outlook", None)
+    for node, look in looks:
+        ratio = look.likely_seconds / look.bound_seconds if look.bound_seconds else 1.0
+        late = f"nine times in ten within {duration(look.late_seconds)}"
+        yield f"  {node}: empty in about {duration(look.likely_seconds)}, {late}; {ratio:.2f} times the lower bound"
 
 
 def _held_back(cluster: PveCluster, plan: Plan) -> Iterator[str]:

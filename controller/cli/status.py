@@ -138,7 +138,9 @@ def _drains(drains: Iterable[DrainLine]) -> list[str]:
                 Cell(drain.state, tone_of(drain.state)),
                 Cell(bar(drain.percent / 100), tone_of(drain.state)),
                 Cell(f"{drain.percent} %", right=True),
-                drain.message + (f" ({drain.reason})" if drain.reason else ""),
+                drain.message
+                + (f" ({drain.reason})" if drain.reason else "")
+                + (f", about {duration(drain.eta_seconds)} left" if drain.eta_seconds is not None else ""),
             )
             for drain in drains
         ],

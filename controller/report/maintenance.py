@@ -11,11 +11,11 @@ from enum import StrEnum
 from controller.model.condition import Status
 from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.observed import Observed
-from controller.model.plan import Blocked, Drain, DrainMode
+from controller.model.plan import Blocked, Drain, DrainMode, Outlook
 from controller.model.reasons import Why
 from controller.model.view import ClusterView
 from controller.report.statement import ObjectStatus, Statement, by_reason, label, say
-from controller.report.units import count_of, some, timestamp
+from controller.report.units import count_of, epoch_of, some, timestamp
 
 _NO_PLACE = frozenset({Why.NO_TARGET_FITS, Why.NO_NODE_ALLOWED})
 
@@ -155,11 +155,40 @@ def fields(
         "blockedGuests": [_blocked(item, view.seen) for item in progress.blocked],
         "startTime": old.get("startTime", timestamp(min([*started, view.at]))),
     }
+    found |= _outlook(drains, view, str(found["startTime"]), old)
     if all(drain.mode is DrainMode.EVACUATE and drain.drained for drain in drains):
         last = previous.condition("Drained") if previous is not None else None
         since = last.since if last is not None and last.status is Status.TRUE else view.at
         found["drainedTime"] = old.get("drainedTime", timestamp(since))
     return found
+
+
+def outlook_of(drains: Sequence[Drain]) -> Outlook | None:
+    """How long all of them together still take: they run side by side. None while that is not known of each."""
+    looks = [drain.outlook for drain in drains if not drain.drained]
+    known = [look for look in looks if look is not None]
+    if not known or len(known) < len(looks):
+        return None
+    return Outlook(
+        max(look.likely_seconds for look in known),
+        max(look.late_seconds for look in known),
+        max(look.bound_seconds for look in known),
+    )
+
+
+def _outlook(drains: Sequence[Drain], view: ClusterView, start: str, old: Mapping[str, object]) -> dict[str, object]:
+    """When it will be over. What no schedule could beat is kept from when it began; a node that is drained keeps all of it."""
+    kept = {key: old[key] for key in ("makespanSeconds", "lowerBoundSeconds") if key in old}
+    look = outlook_of(drains)
+    if look is None or view.plan is None:
+        return kept if all(drain.drained for drain in drains) else {}
+    elapsed = max(0.0, view.plan.at - (epoch_of(start) or view.plan.at))
+    return {
+        "estimatedCompletionTime": timestamp(view.plan.at + look.likely_seconds),
+        "lateCompletionTime": timestamp(view.plan.at + look.late_seconds),
+        "makespanSeconds": round(elapsed + look.likely_seconds, 1),
+        "lowerBoundSeconds": kept.get("lowerBoundSeconds", round(elapsed + look.bound_seconds, 1)),
+    }
 
 
 def by_ref(drains: Iterable[Drain]) -> dict[ObjectRef, list[Drain]]:

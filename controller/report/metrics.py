@@ -17,7 +17,7 @@ from controller import __version__
 from controller.model.condition import Status
 from controller.model.ids import ClusterName, ObjectRef, Vmid
 from controller.model.outcome import Outcome, Result
-from controller.model.plan import Plan
+from controller.model.plan import Drain, Plan
 from controller.model.reasons import Why
 from controller.model.view import ClusterView
 from controller.pve.metered import Call, CallOutcome
@@ -145,6 +145,12 @@ class Metrics:
             (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10),
         )
         self._bytes = self._counter("drover_migration_bytes_total", "Memory and state that finished moves transferred.")
+        self._drain_seconds = self._gauge(
+            "drover_drain_seconds",
+            "Seconds that the longest drain under way still takes: likely, at most nine times in ten (Late), and the least that"
+            " any order of its moves would take (Bound); 0 while none is under way or links are unknown (set linkMiBps).",
+            "estimate",
+        )
         self._maintenance = self._gauge("drover_maintenance", "Nodes in maintenance, by where it stands.", "state")
         self._policy_guests = self._gauge(
             "drover_policy_matched_guests", "Guests that at least one PlacementPolicy in force or suspended selects."
@@ -265,6 +271,7 @@ class Metrics:
         self._one_of(self._guests, cluster, GuestState, _tally(guests.values()))
         blocked, drains = (plan.blocked, plan.drains) if plan is not None else ((), ())
         self._one_of(self._guests_blocked, cluster, OBJECTIONS, _tally(item.why for item in blocked))
+        self._show_outlook(cluster, drains)
         self._one_of(
             self._maintenance, cluster, MaintenanceState, _tally(MaintenanceState.of(drain) for drain in drains)
         )
@@ -274,6 +281,15 @@ class Metrics:
         self._one_of(self._policy_conflicts, cluster, CLASHES, _tally(item.why for item in clashes))
         placed = (v for ref, v in plan.matched.items() if ref.kind == "PlacementPolicy") if plan is not None else ()
         self._policy_guests.labels(cluster).set(len(set().union(*placed)))
+
+    def _show_outlook(self, cluster: ClusterName, drains: Iterable[Drain]) -> None:
+        looks = [drain.outlook for drain in drains if drain.outlook is not None]
+        for estimate, seconds in (
+            ("Likely", [look.likely_seconds for look in looks]),
+            ("Late", [look.late_seconds for look in looks]),
+            ("Bound", [look.bound_seconds for look in looks]),
+        ):
+            self._drain_seconds.labels(cluster, estimate).set(max(seconds, default=0.0))
 
     def _show_conditions(self, cluster: ClusterName, statuses: Mapping[ObjectRef, ObjectStatus]) -> None:
         counts = _tally(

@@ -60,6 +60,9 @@ class DrainLine(_Line):
     percent: int
     message: str
     reason: str = ""
+    eta_seconds: float | None = None  # from now
+    late_seconds: float | None = None  # nine times in ten it is over by then
+    lower_bound_seconds: float | None = None  # no order of what is left is faster
 
 
 class OrderLine(_Line):
@@ -254,6 +257,9 @@ def _drain(drain: Drain, status: ObjectStatus | None) -> DrainLine:
         percent=percent if isinstance(percent, int) else 0,
         message=condition.message if condition is not None else drain.message,
         reason=drain.reason,
+        eta_seconds=drain.outlook.likely_seconds if drain.outlook is not None else None,
+        late_seconds=drain.outlook.late_seconds if drain.outlook is not None else None,
+        lower_bound_seconds=drain.outlook.bound_seconds if drain.outlook is not None else None,
     )
 
 

@@ -153,7 +153,9 @@ class NodeMaintenanceStatus(CommonStatus):
     drained_time: Timestamp | None = None
     """When the node was empty."""
     estimated_completion_time: Timestamp | None = None
-    """When it will be."""
+    """When it will be, as likely later as earlier."""
+    late_completion_time: Timestamp | None = None
+    """When it will be nine times in ten."""
     makespan_seconds: Annotated[float, Field(ge=0)] | None = None
     """Seconds it takes from beginning to end."""
     lower_bound_seconds: Annotated[float, Field(ge=0)] | None = None
