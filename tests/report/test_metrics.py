@@ -94,8 +94,8 @@ def test_no_series_is_multiplied_by_node_guest_task_or_message() -> None:
     _, metrics = board()
     labels = {name for _, pairs in series(metrics) for name, _ in pairs}
     assert labels == {
-        "cluster", "estimate", "kind", "le", "method", "outcome", "python", "reason", "result", "revision", "state", "status", "type",
-        "version",
+        "cluster", "estimate", "kind", "le", "method", "outcome", "python", "reason", "result", "revision", "state", "status",
+        "type", "version",
     }  # fmt: skip
     values = {text for _, pairs in series(metrics) for _, text in pairs}
     assert not values & {
