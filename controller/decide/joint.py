@@ -26,7 +26,7 @@ from controller.model.reasons import Why
 _SHORT = 60_000
 """Effort that suffices where there is room: some hundredths of a second. Where that finds no place for somebody, and nothing
 proves that there is none, the whole effort is spent."""
-_PER_GUEST = 2_000
+_PER_GUEST = 8_000
 _ROOM = ObjectRef("Drover", "room")
 """Stands for whoever room is made for while it is not known yet who that is; only in words that nobody reads."""
 
