@@ -59,11 +59,11 @@ class Rule:
 class Model:
     """See the module. Everything is per unit, or per bin and resource, and constant but for the lazily filled `options`."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, dissolved: frozenset[int] = frozenset()) -> None:
         self.problem = problem
         self.bins = len(problem.bins)
         self.resources = max((len(one.capacity) for one in problem.bins), default=0)
-        self.members, self.unit_of = _units(problem)
+        self.members, self.unit_of = _units(problem, dissolved)
         self.home: list[int] = []
         """The bin of all members, or AS_IS when they are scattered."""
         self.needs: list[Needs] = []
@@ -250,8 +250,11 @@ class Model:
         return found
 
 
-def _units(problem: Problem) -> tuple[list[tuple[int, ...]], list[int]]:
-    """Members of every unit, unit of every item. A group that cannot be one, having two bound to different bins, is not merged."""
+def _units(problem: Problem, dissolved: frozenset[int]) -> tuple[list[tuple[int, ...]], list[int]]:
+    """Members of every unit, unit of every item.
+
+    A group that cannot be one, having two bound to different bins, is not merged, nor is one that is to be dissolved.
+    """
     leader = list(range(len(problem.items)))
 
     def find(item: int) -> int:
@@ -263,8 +266,8 @@ def _units(problem: Problem) -> tuple[list[tuple[int, ...]], list[int]]:
     bound: dict[int, int] = {
         number: item.at for number, item in enumerate(problem.items) if item.fixed or None in item.need
     }
-    for group in problem.groups:
-        alone = len(set(group.domain)) == len(group.domain) and None not in group.domain
+    for number, group in enumerate(problem.groups):
+        alone = number not in dissolved and len(set(group.domain)) == len(group.domain) and None not in group.domain
         if group.kind is not GroupKind.TOGETHER or group.weight or not alone:
             continue
         leaders = {find(member) for member in group.members}

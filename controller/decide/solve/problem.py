@@ -92,7 +92,7 @@ class Proof(Flag):
     """No plan with as few moves, and as little penalty, carries fewer bytes; voluntary moves are not counted."""
     INFEASIBLE = auto()
     """No plan whatsoever places all that must leave: `Solution.cores` says why. Without this flag what is left unplaced was only
-    not placed within the budget."""
+    not placed within the budget. Going to where a Must is broken is no plan, even if it is as broken where the item is."""
 
 
 class Shortage(Enum):

@@ -25,13 +25,26 @@ _STICKY = 20
 
 def solve(problem: Problem, *, seed: int = 0, effort: int = DEFAULT) -> Solution:
     """The best places that were found for all items within the effort; equal input gives equal output."""
-    return _Solver(problem, seed, effort).run()
+    found = _Solver(problem, seed, effort).run()
+    torn = frozenset(
+        number
+        for number, group in enumerate(problem.groups)
+        if group.kind is GroupKind.TOGETHER
+        and not group.weight
+        and len({problem.items[member].at for member in group.members}) > 1
+        and not group.members.isdisjoint(found.unplaced)
+    )
+    if torn:  # who is apart already and cannot be brought together may at least leave one by one
+        singly = _Solver(problem, seed, effort, torn).run()
+        if len(singly.unplaced) < len(found.unplaced):
+            return singly
+    return found
 
 
 class _Solver:
-    def __init__(self, problem: Problem, seed: int, effort: int) -> None:
+    def __init__(self, problem: Problem, seed: int, effort: int, dissolved: frozenset[int] = frozenset()) -> None:
         self.problem, self.effort, self.dice = problem, effort, Dice(seed)
-        self.model = model = Model(problem)
+        self.model = model = Model(problem, dissolved)
         self.state = State(model)
         self.must = [unit for unit in self._movers() if model.options(unit) and not model.stuck[unit]]
         self.hopeless = [unit for unit in self._movers() if not model.options(unit) or model.stuck[unit]]
@@ -81,7 +94,7 @@ class _Solver:
         if self.must:
             self._place()
             self._stick()
-            self._bring_back()
+            self._retreat()
         self._prove()
         moved = {unit for unit, where in enumerate(self.state.place) if where not in (AS_IS, self.model.home[unit])}
         voluntary.improve(self.state, self.problem.soft_may_move)
@@ -130,33 +143,26 @@ class _Solver:
         if old > new + slack:
             put_back(state, places)
 
-    def _bring_back(self) -> None:
-        """Who has no place and lost its own to others gets it back, and whoever is in the way there goes home as well."""
+    def _retreat(self) -> None:
+        """Who has no place and lost its own to others gets it back; who is in the way there, or has left alone, goes home too."""
         state, model = self.state, self.model
-        homeless = [unit for unit, where in enumerate(state.place) if where == ABSENT]
-        while homeless:
-            unit = homeless.pop()
-            state.put(unit, AS_IS if model.must[unit] else model.home[unit])
-            bins = {where for where, _ in model.spots(unit)}
-            rules = {number for number, _ in model.hard[unit]}
-            for other, where in enumerate(state.place):
-                near = where in bins or not rules.isdisjoint(number for number, _ in model.hard[other])
-                if where < 0 or where == model.home[other] or not near:
-                    continue
-                if any(map(self._overloaded, bins)) or any(map(self._worse, rules)):
-                    state.take(other)
-                    homeless.append(other)
+        for unit, where in enumerate(state.place):
+            if where == ABSENT:
+                state.put(unit, model.first[unit])
+        away = [unit for unit, where in enumerate(state.place) if where != model.first[unit]]
+        while (wrong := next(filter(self._wrong, away), None)) is not None:
+            state.take(wrong)
+            state.put(wrong, model.first[wrong])
+            away.remove(wrong)
 
-    def _overloaded(self, where: int) -> bool:
-        state, model, base = self.state, self.model, where * self.model.resources
-        return any(
-            state.load[base + r] > model.capacity[base + r] and state.load[base + r] > model.load[base + r]
-            for r in range(model.resources)
+    def _wrong(self, unit: int) -> bool:
+        """Whether a unit that has moved is where there is too little room, or in a group that is worse than at the start."""
+        state, model = self.state, self.model
+        base = state.place[unit] * model.resources
+        return any(state.load[base + r] > model.capacity[base + r] >= 0 for r, _ in model.needs[unit]) or any(
+            model.rules[number].violation(state.count[number]) > model.rules[number].at_first
+            for number, _ in model.hard[unit]
         )
-
-    def _worse(self, number: int) -> bool:
-        rule = self.model.rules[number]
-        return rule.violation(self.state.count[number]) > rule.at_first
 
     def _place(self) -> None:
         """Find places for all that must move."""

@@ -194,3 +194,22 @@ def test_unknown_needs_are_never_zero() -> None:
     assert solve(_problem(_leaving(1), unknown, bins=2)).unplaced == (0,)
     solution = solve(_problem(Item(0, (None,), must_leave=True)))
     assert solution.cores == (Core(Shortage.UNKNOWN, (0,)),)
+
+
+def test_who_is_apart_already_may_leave_one_by_one() -> None:
+    together = Group(GroupKind.TOGETHER, frozenset({0, 1}), OWN)
+    problem = _problem(_leaving(4), _staying(1, 4), _staying(1, 6), _staying(2, 6), groups=(together,))
+    problem = replace(problem, items=tuple(replace(item, fixed=not item.must_leave) for item in problem.items))
+    solution = solve(problem)
+    assert solution.places == (2, 1, 1, 2)
+    assert (solution.unplaced, solution.broken, solution.cores) == ((), (0,), ())
+
+
+def test_nobody_leaves_alone_when_those_it_must_be_with_cannot() -> None:
+    racks = Group(GroupKind.TOGETHER, frozenset({1, 2}), (1, 0, 2, 0))
+    gone = replace(_staying(1, 1), must_leave=True)
+    items = (replace(gone, need=(4,), allowed=frozenset({0})), replace(gone, need=(5,)), replace(gone, need=(2,)))
+    problem = Problem((Bin((5,)), Bin((11,), open=False), Bin((5,)), Bin((1,))), items, (racks,))
+    solution = solve(problem)
+    assert solution.places == (0, 1, 1)
+    assert solution.unplaced == (1, 2)
