@@ -102,6 +102,8 @@ POINTS = (
     "after DELETE",
     "before end_flight",
     "after end_flight",
+    "before learn",
+    "after learn",
 )
 
 

@@ -82,8 +82,9 @@ def test_a_medium_is_ejected_and_the_move_begins_at_once(lab: Lab) -> None:
     (outcome,) = lab.execute(iso_move())
     assert outcome.result is Result.STARTED
     assert drive(lab) == "none,media=cdrom"
-    (event,) = lab.told
+    event = lab.told[0]
     assert (event.reason, ISO in event.message) == (Told.MEDIA_EJECTED, True)
+    assert {other.reason for other in lab.told[1:]} <= {Told.PREFLIGHT_WARNING}
     kept = lab.store.memory().media[VMID]
     assert (kept.node, kept.drives, kept.policy) == (PVE1, {"ide2": ISO}, "restore")
     assert kept.identity.born, "the next guest of this number gets nothing"
