@@ -18,7 +18,7 @@ from controller.decide.reserve import reserve
 from controller.decide.solve.problem import Core, Problem, Proof, Shortage, Solution
 from controller.decide.solve.solver import DEFAULT, solve
 from controller.decide.words import size
-from controller.model.desired import Together
+from controller.model.desired import Apart, Together
 from controller.model.ids import GuestKind, NodeName, ObjectRef, Vmid
 from controller.model.plan import Lane
 from controller.model.reasons import Why
@@ -151,10 +151,16 @@ def _near(draft: Draft, intents: Iterable[Intent], wrong: Iterable[int]) -> froz
     """Others that can't be left out: members of groups that are wrong, and those that are kept together with who leaves."""
     scene = draft.scene
     leaving = {intent.guest.vmid: intent for intent in intents}
+    here = {vmid: guest.node for vmid, guest in scene.seen.guests.items()}
     found: set[Vmid] = set()
     for index in wrong:
         group = scene.wanted.groups[index]
-        found |= {v for v in group.members - leaving.keys() if may_move(draft, v, group.ref, Lane.REPAIR)}
+        members: Iterable[Vmid] = group.members
+        if isinstance(
+            group, Apart
+        ):  # out of the domains that are wrong as things are, not of those that flights may fill
+            members = (v for there in repair.misplaced(scene, group, here).values() for v in there)
+        found |= {v for v in members if v not in leaving and may_move(draft, v, group.ref, Lane.REPAIR)}
     pending = list(leaving.values())
     asked = set(leaving)
     while pending:
