@@ -82,7 +82,7 @@ def test_a_plan_reads_like_a_diff() -> None:
         "Does not hold yet",
         "  PlacementPolicy/databases-apart: VM 101 db-1 and VM 102 db-2 are both on pve1",
         "",
-        "1 move to start, 1 waiting, 1 blocked, 1 under way (101); 3 guests fine. Plan c8da62793c06",
+        "1 move to start, 1 waiting, 1 blocked, 1 under way (101); 3 guests fine. Plan b3a2947fe6b3",
     ]
 
 
