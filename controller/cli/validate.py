@@ -1,6 +1,8 @@
 """`drover validate`: everything that is wrong with manifests, as an editor or CI wants it. Needs no cluster."""
 
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -8,8 +10,10 @@ import click
 from controller import sources
 from controller.cli import options
 from controller.cli.table import emit, paint, structured
+from controller.decide.offline import on_paper
 from controller.report.units import count_of
-from controller.specs import Problem
+from controller.specs import Problem, Specs
+from controller.yamlpos import Position
 
 
 @click.command()
@@ -22,6 +26,7 @@ def command(path: Path, quiet: bool, output: str) -> None:
     One line per problem: file:line:column: field: what is wrong; what is allowed. Exit codes: 0 fine, 1 problems, 64 wrong usage.
     """
     report = sources.validate(path)
+    report = replace(report, problems=(*report.problems, *_contradictions(report.specs)))
     if output == "text":
         emit(paint(str(problem), "bad") for problem in report.problems)
         if not quiet:
@@ -36,6 +41,15 @@ def command(path: Path, quiet: bool, output: str) -> None:
         }
         click.echo(structured(found, output))
     sys.exit(0 if report.ok else 1)
+
+
+def _contradictions(specs: Specs) -> Iterator[Problem]:
+    """One problem per conflict, where the policy is written that gives way."""
+    for cluster in sorted({policy.cluster for policy in specs.placements.values()}):
+        for conflict in on_paper(specs.for_cluster(cluster)):
+            policy = specs.placements[conflict.loser.name]
+            place = policy.origin or Position(policy.name, 1, 1)
+            yield Problem(place, "spec", f"{conflict.why}: {conflict.message}. {conflict.remedy}", "", policy.ref)
 
 
 def _summary(report: sources.Report) -> str:

@@ -3,7 +3,7 @@
 Called by `decide.contradictions`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from controller.decide.impossible import Ground
@@ -11,7 +11,6 @@ from controller.decide.words import size
 from controller.model.conflict import Conflict
 from controller.model.desired import Apart, GroupRule, NodeRule, Rule, Spread, Together
 from controller.model.ids import NodeName, Vmid
-from controller.model.observed import Guest
 from controller.model.reasons import Why
 
 
@@ -35,7 +34,7 @@ class Core:
         return Why.NODE_SETS_DISJOINT if kinds <= {NodeRule, Together} else Why.TOO_FEW_DOMAINS
 
 
-def told(core: Core, guests: Mapping[Vmid, Guest], ground: Ground) -> Conflict:
+def told(core: Core, guests: Mapping[Vmid, object], ground: Ground) -> Conflict:
     """The conflict as people read it."""
     whom = _names(guests, core.vmids)
     clauses = [_clause(rule, core, guests) for rule in core.rules]
@@ -55,12 +54,12 @@ def told(core: Core, guests: Mapping[Vmid, Guest], ground: Ground) -> Conflict:
     )
 
 
-def _names(guests: Mapping[Vmid, Guest], vmids: Iterable[Vmid]) -> str:
+def _names(guests: Mapping[Vmid, object], vmids: Iterable[Vmid]) -> str:
     said = [str(guests.get(vmid, f"guest {vmid}")) for vmid in vmids]
     return ", ".join(said) if len(said) <= 5 else f"{', '.join(said[:5])} and {len(said) - 5} more"
 
 
-def _clause(rule: Rule, core: Core, guests: Mapping[Vmid, Guest]) -> str:
+def _clause(rule: Rule, core: Core, guests: Mapping[Vmid, object]) -> str:
     members = [vmid for vmid in core.vmids if vmid in rule.members]
     whom = _names(guests, members)
     if isinstance(rule, NodeRule):
@@ -84,9 +83,16 @@ def _places(rule: GroupRule) -> str:
     return f"{len(domains)} {word}{'s' if len(domains) > 1 else ''} ({shown})"
 
 
-def _nodes(nodes: Iterable[NodeName]) -> str:
-    ordered = sorted(nodes)
+def _nodes(nodes: Collection[NodeName]) -> str:
+    ordered = sorted(node for node in nodes if not unnamed(node))
+    if len(ordered) < len(list(nodes)):
+        return ", ".join((*ordered[:8], "and nodes that no manifest names"))
     return ", ".join(ordered) if len(ordered) <= 8 else f"{', '.join(ordered[:8])} and {len(ordered) - 8} more"
+
+
+def unnamed(node: NodeName) -> bool:
+    """Whether it only stands for nodes that there may be: no node of PVE has a blank in its name."""
+    return " " in node
 
 
 def noun(topology_key: str) -> str:

@@ -15,7 +15,6 @@ from controller.decide.impossible import Ground, impossible
 from controller.model.conflict import Conflict
 from controller.model.desired import Apart, Group, NodeRule, Rule, Spread, Together
 from controller.model.ids import NodeName, ObjectRef, Vmid
-from controller.model.observed import Guest
 
 _Item = TypeVar("_Item")
 
@@ -28,7 +27,7 @@ class Facts:
     at: Mapping[Vmid, NodeName]
     needs: Mapping[Vmid, int | None]
     limits: Mapping[NodeName, int | None]
-    guests: Mapping[Vmid, Guest]
+    guests: Mapping[Vmid, object]  # what to call them, by `str`
 
 
 def contradictions(rules: Iterable[Rule], facts: Facts) -> tuple[Conflict, ...]:

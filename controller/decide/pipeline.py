@@ -14,7 +14,7 @@ from controller.decide.scene import scene as gather
 from controller.decide.solve.problem import Proof
 from controller.decide.stage import stages
 from controller.decide.verify import verify
-from controller.decide.violations import violations
+from controller.decide.violations import splits, violations
 from controller.model.ids import Vmid
 from controller.model.memory import Memory
 from controller.model.observed import Observed
@@ -52,6 +52,7 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
         fine=frozenset(seen.guests.keys() - spoken),
         drains=drains(scene, board),
         violations=violations(scene),
+        splits=splits(scene),
         conflicts=scene.wanted.conflicts,
         matched=scene.wanted.matched,
         jobs=(*staging.apart_from(wanted), *wanted),

@@ -24,10 +24,23 @@ def violations(scene: Scene) -> tuple[Violation, ...]:
             case Apart():
                 found += _crowded(scene, group, there)
             case Together():
-                found += _split(scene, group, there)
+                found += [] if _on_the_way(scene, group) else _split(scene, group, there)
             case Spread():
                 found += _uneven(group, there, accepting)
     return tuple(found)
+
+
+def splits(scene: Scene) -> tuple[Violation, ...]:
+    """Groups that are kept together and have guests in several domains, also those that are only on their way."""
+    groups = (group for group in scene.wanted.groups if isinstance(group, Together))
+    return tuple(split for group in groups for split in _split(scene, group, _seats(scene, group)))
+
+
+def _on_the_way(scene: Scene, group: Together) -> bool:
+    """From the first departure to the last arrival a group may be split, as long as all of it ends in one domain."""
+    flights = scene.memory.flights
+    ends = {flights[v].target if v in flights else scene.seen.guests[v].node for v in group.members}
+    return any(v in flights for v in group.members) and len({group.domains.get(node) for node in ends}) == 1
 
 
 def _nodes(scene: Scene) -> Iterator[Violation]:

@@ -179,6 +179,7 @@ class Plan:
     fine: frozenset[Vmid] = frozenset()
     drains: tuple[Drain, ...] = ()
     violations: tuple[Violation, ...] = ()
+    splits: tuple[Violation, ...] = ()  # groups that are kept together and are not just now, also on their way
     conflicts: tuple[Conflict, ...] = ()
     matched: Mapping[ObjectRef, tuple[Vmid, ...]] = field(default_factory=dict)  # guests that each policy selects
     jobs: tuple[

@@ -48,7 +48,7 @@ TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "PveNode": ("Ready", "Schedulable", "Draining", "Drained", "Overridden", "FileVanished", *_COMMON),
         "NodeMaintenance": ("CapacityFeasible", "Draining", "Blocked", "DeadlineExceeded", "Drained", *_COMMON),
-        "PlacementPolicy": ("Compliant", "Feasible", "Conflicted", "Progressing", *_COMMON),
+        "PlacementPolicy": ("Compliant", "Feasible", "Conflicted", "Split", "Progressing", *_COMMON),
         "MigrationPolicy": _COMMON,
         "ReplicationPolicy": (*replication.TYPES, *_COMMON),
     }
@@ -125,7 +125,8 @@ def _of(resource: Resource, now: _Now, old: ObjectStatus | None, *, gone: bool) 
         case NodeMaintenance():
             return _maintenance(now.drains.get(resource.ref, []), now, old, _announced(resource, now))
         case PlacementPolicy():
-            return _Told(_placement(resource.ref, now.view), _placement_fields(resource.ref, now.view))
+            said = [*_placement(resource.ref, now.view), *_split(resource, now.view, old)]
+            return _Told(said, _placement_fields(resource.ref, now.view))
         case ReplicationPolicy():
             told = {**_matched(resource.ref, now.view), **replication.fields(resource.ref, now.view)}
             return _Told(replication.statements(resource.ref, now.view), told)
@@ -335,6 +336,20 @@ def _placement(ref: ObjectRef, view: ClusterView) -> list[Statement]:
     ]
 
 
+def _split(resource: PlacementPolicy, view: ClusterView, old: ObjectStatus | None) -> list[Statement]:
+    """Of a group that is kept together: since when it is in several places, or for how long it was the last time."""
+    if resource.spec.keep_together is None or view.plan is None:
+        return []
+    before = next((each for each in old.conditions if each.type == "Split"), None) if old is not None else None
+    split = next((item for item in view.plan.splits if item.cause == resource.ref), None)
+    if split is not None:
+        return [say("Split", True, Why.KEEP_TOGETHER, split.message)]
+    if before is None or not before.message:
+        return [say("Split", False, Why.AS_EXPECTED)]
+    lasted = f"it was split for {duration(view.at - before.since)}, the last time"
+    return [say("Split", False, Why.AS_EXPECTED, lasted if before.status is Status.TRUE else before.message)]
+
+
 def _conflicted(ref: ObjectRef, conflicts: Sequence[Conflict]) -> list[Statement]:
     """Who gives way is not feasible; who does not is in conflict all the same, and says the same of it."""
     mine = [conflict for conflict in conflicts if ref in conflict.parties]
@@ -343,7 +358,7 @@ def _conflicted(ref: ObjectRef, conflicts: Sequence[Conflict]) -> list[Statement
     if lost is not None:
         feasible = say("Feasible", False, lost.why, f"{lost.message}. {lost.remedy}")
     if not mine:
-        return [feasible, say("Conflicted", False, Why.AS_EXPECTED)]
+        return [feasible, say("Conflicted", False, Why.AS_EXPECTED, "it can hold together with all other rules")]
     shown = lost or mine[0]
     more = f" (and {len(mine) - 1} more, see status.conflicts)" if len(mine) > 1 else ""
     return [feasible, say("Conflicted", True, shown.why, f"{shown.message}. {shown.remedy}{more}")]

@@ -57,6 +57,10 @@ class Told(StrEnum):
     REPLICATION_RECOVERED = "ReplicationRecovered"
     REPLICATION_CONFLICT = "ReplicationConflict"
     REPLICATION_CONFLICT_OVER = "ReplicationConflictOver"
+    POLICY_CONFLICTED = "PolicyConflicted"
+    POLICY_AGREES = "PolicyAgrees"
+    GROUP_SPLIT = "GroupSplit"
+    GROUP_WHOLE = "GroupWhole"
     ACCEPTED = "Accepted"
     NOT_ACCEPTED = "NotAccepted"
     CONNECTED = "Connected"
@@ -98,6 +102,10 @@ _OF_FLIP: Mapping[tuple[str, str, Status], tuple[EventType, Told]] = {
     ("ReplicationPolicy", "JobsFailing", Status.FALSE): (_NORMAL, Told.REPLICATION_RECOVERED),
     ("ReplicationPolicy", "Conflicted", Status.TRUE): (_WARNING, Told.REPLICATION_CONFLICT),
     ("ReplicationPolicy", "Conflicted", Status.FALSE): (_NORMAL, Told.REPLICATION_CONFLICT_OVER),
+    ("PlacementPolicy", "Conflicted", Status.TRUE): (_WARNING, Told.POLICY_CONFLICTED),
+    ("PlacementPolicy", "Conflicted", Status.FALSE): (_NORMAL, Told.POLICY_AGREES),
+    ("PlacementPolicy", "Split", Status.TRUE): (_NORMAL, Told.GROUP_SPLIT),
+    ("PlacementPolicy", "Split", Status.FALSE): (_NORMAL, Told.GROUP_WHOLE),
     ("PveCluster", "Connected", Status.FALSE): (_WARNING, Told.DISCONNECTED),
     ("PveCluster", "Connected", Status.TRUE): (_NORMAL, Told.CONNECTED),
     ("PveCluster", "Quorate", Status.FALSE): (_WARNING, Told.QUORUM_LOST),
@@ -129,6 +137,7 @@ _SILENT_AT_FIRST = frozenset(
     {
         *(Told.DRAIN_UNBLOCKED, Told.POLICY_COMPLIANT, Told.NODE_READY, Told.ACCEPTED, Told.QUORUM_GAINED),
         *(Told.REPLICAS_IN_SYNC, Told.REPLICAS_RENEWED, Told.REPLICATION_RECOVERED, Told.REPLICATION_CONFLICT_OVER),
+        *(Told.POLICY_AGREES, Told.GROUP_WHOLE),
     }
 )
 

@@ -5,7 +5,7 @@ Called by `drover validate PATH` and by tests of the examples.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from controller.sources.crosscheck import crosscheck
@@ -24,6 +24,8 @@ class Report:
     """What has to be put right, in the order of the files."""
     not_yet: tuple[Problem, ...]
     """Fields that are fine, but that this version does not act upon yet."""
+    specs: Specs = field(default_factory=Specs)
+    """The good objects."""
 
     @property
     def ok(self) -> bool:
@@ -42,9 +44,10 @@ def validate(path: Path | str) -> Report:
         {kind: counts[kind] for kind in KINDS},
         tuple(sorted(found, key=lambda problem: (problem.position, problem.field))),
         tuple(
-            Problem(resource.origin, field, "is not acted upon yet", "", resource.ref)
+            Problem(resource.origin, path, "is not acted upon yet", "", resource.ref)
             for resource in specs
-            for field in not_yet(resource)
+            for path in not_yet(resource)
             if resource.origin is not None
         ),
+        specs,
     )
