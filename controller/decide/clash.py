@@ -79,6 +79,8 @@ def _places(rule: GroupRule) -> str:
     word = noun(rule.topology_key)
     if not domains:
         return f"nodes with label {rule.topology_key}, of which there are none"
+    if any(unnamed(node) for node in rule.domains):
+        return f"{word}s, however many there are"
     shown = ", ".join(domains) if len(domains) <= 8 else f"{', '.join(domains[:8])} and {len(domains) - 8} more"
     return f"{len(domains)} {word}{'s' if len(domains) > 1 else ''} ({shown})"
 

@@ -37,6 +37,25 @@ spec:
   auth:
     credentialsRef: nobody
 """
+CLASH_YAML = """\
+apiVersion: drover.dev/v1alpha1
+kind: PlacementPolicy
+metadata:
+  name: shop
+spec:
+  guestSelector: {vmids: [101, 102]}
+  priority: 10
+  keepTogether: {}
+---
+apiVersion: drover.dev/v1alpha1
+kind: PlacementPolicy
+metadata:
+  name: quorum
+spec:
+  guestSelector: {vmids: [102, 101]}
+  keepApart: {}
+"""
+ROOT = Path(__file__).parents[2]
 
 
 def result(made: Plan | None = PLAN, **changes: object) -> app.PlanResult:
@@ -189,6 +208,29 @@ def test_validate_of_good_manifests_counts_them(said: Said, tmp_path: Path) -> N
     assert done.exit_code == 0, done.output
     assert done.output == "1 object (1 PveCluster): all is well\n"
     assert said("validate", str(tmp_path), "-o", "yaml").exit_code == 0
+
+
+def test_validate_names_policies_that_can_not_hold_together(said: Said, tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text(CLUSTER_YAML)
+    (tmp_path / "clash.yaml").write_text(CLASH_YAML)
+    done = said("validate", str(tmp_path), "-q")
+    assert done.exit_code == 1
+    [line] = done.output.splitlines()
+    assert "clash.yaml:10:1: spec: ContradictoryAffinity: " in line
+    assert "PlacementPolicy/shop keeps guest 101, guest 102 together" in line
+    assert "must be apart over nodes, however many there are: both can't be" in line
+    assert "PlacementPolicy/quorum gives way and counts as a Should: it has the lowest priority (0)" in line
+    [problem] = json.loads(said("validate", str(tmp_path), "-o", "json").output)["problems"]
+    assert problem["object"] == "PlacementPolicy/quorum"
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(p for p in (ROOT / "manifests").iterdir() if p.is_dir()), ids=lambda p: p.name
+)
+def test_our_own_examples_hold_together(said: Said, folder: Path) -> None:
+    done = said("validate", str(folder))
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[-1].endswith("all is well")
 
 
 def test_schemas_are_written_and_the_second_time_nothing_changes(said: Said, tmp_path: Path) -> None:
