@@ -11,9 +11,10 @@ from pathlib import Path
 
 import structlog
 
+from controller.act.hooks import CommandRunner
 from controller.act.trial import Trial, trials
 from controller.clock import Clock, SystemClock
-from controller.decide import decide, overrides
+from controller.decide import decide, overrides, rolling
 from controller.decide.candidates import Explainer
 from controller.decide.preflight import wish
 from controller.loop.cluster_loop import Connection, Wiring
@@ -81,6 +82,7 @@ async def serve(
         connect=lambda spec: connect(spec, settings, clock, metrics.count_call(ClusterName(spec.metadata.name))),
         planner=lambda: ThreadPlanner(settings.loop.planner_seconds),
         forbidden=lambda spec: missing_hooks(spec, settings.hooks),
+        run_hook=CommandRunner(settings.hooks),
         publisher=publisher,
         open_store=lambda name: Store.open(settings.state_directory, name),
         interval_seconds=settings.loop.interval_seconds,
@@ -111,6 +113,7 @@ def explain_guest(view: ClusterView, specs: Specs, vmid: Vmid) -> Explanation:
     assert view.seen is not None
     assert view.plan is not None
     ordered = _ordered(specs.for_cluster(view.cluster), view.cluster, view.memory)
+    ordered = rolling.applied(ordered, view.memory.turns.values())
     return Explainer(ordered, view.seen, view.memory, view.plan).explain(vmid)
 
 
@@ -233,7 +236,7 @@ async def _plan(settings: Settings, held: Held, name: ClusterName) -> PlanResult
         memory = read_memory(settings.state_directory, name) or Memory()
     except DroverError as error:
         return replace(result, error=error)
-    specs = _ordered(specs, name, memory)
+    specs = rolling.in_turn(_ordered(specs, name, memory), seen, memory)
     return replace(result, specs=specs, seen=seen, plan=decide(specs, seen, memory), memory=memory)
 
 
@@ -294,6 +297,7 @@ async def answer(
 ) -> tuple[tuple[Guest, ...], tuple[Trial, ...]]:
     """The guests that the question is about, and their moves with all findings. Raises DroverError."""
     seen = await observer.look()
+    specs = rolling.in_turn(specs, seen, memory)
     for node in filter(None, (question.node, question.target)):
         if node not in seen.nodes:
             raise DroverError(Why.UNKNOWN_NODE, f"there is no node {node!r} (known: {', '.join(seen.nodes)})")

@@ -63,10 +63,11 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A command that specs may name; `argv` is run without a shell."""
+    """A command that specs may name; `argv` is run without a shell, and ended with all it started after `timeout_seconds`."""
 
     name: str
     argv: tuple[str, ...]
+    timeout_seconds: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +153,19 @@ def _settings(top: "_Table", env: Mapping[str, str], *, secrets: bool) -> Settin
             planner_seconds=loop.number("plannerSeconds", 60.0, least=1.0),
         ),
         credentials=MappingProxyType({n: _credential(n, t, env) for n, t in credentials.items() if secrets}),
-        hooks=MappingProxyType({n: Hook(n, t.texts("command")) for n, t in top.tables("hooks").items()}),
+        hooks=MappingProxyType({n: _hook(n, t) for n, t in top.tables("hooks").items()}),
     )
     for table in (top, http, log, loop):
         table.refuse_unknown()
     return settings
+
+
+def _hook(name: str, table: "_Table") -> Hook:
+    hook = Hook(name, table.texts("command"), table.number("timeoutSeconds", 3600.0, least=1.0))
+    if not hook.argv or not hook.argv[0]:
+        raise table.error("command", 'names no program; use a list such as ["/usr/local/bin/patch-node"]')
+    table.refuse_unknown()
+    return hook
 
 
 def _http(listen: str, table: "_Table") -> HttpSettings:

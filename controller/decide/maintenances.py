@@ -6,7 +6,7 @@ Called by `decide.desired` and, for the nodes alone, by `decide.scene` and `deci
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from controller.decide.selectors import matches
+from controller.decide.selectors import matches, node_labels
 from controller.model.desired import Departure, Leaving, Maintenance
 from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.observed import HaNodeState, Observed
@@ -23,7 +23,10 @@ from controller.specs.nodemaintenance import (
 
 
 def maintenances(cluster: PveCluster, specs: Specs, seen: Observed) -> Mapping[NodeName, Maintenance]:
-    """The maintenance that counts for each node that is in one: an explicit one, else what its label or PVE HA implies."""
+    """The maintenance that counts for each node that is in one: an explicit one, else what its label or PVE HA implies.
+
+    specs: with rolling maintenances narrowed to the nodes whose turn it is (`decide.rolling`).
+    """
     found: dict[NodeName, Maintenance] = {}
     residents = _Residents(seen)
     written = {node.node_name: node for node in specs.nodes.values()}
@@ -31,14 +34,14 @@ def maintenances(cluster: PveCluster, specs: Specs, seen: Observed) -> Mapping[N
         by_ha = cluster.spec.maintenance.follow_ha_maintenance and node.ha is HaNodeState.MAINTENANCE
         if implied := _implied(residents, name, written.get(name), cluster, by_ha=by_ha):
             found[name] = implied
-    explicit = [
-        m for m in specs.maintenances.values() if m.spec.node_name in seen.nodes and not m.is_announced(seen.at)
-    ]
+    explicit = [m for m in specs.maintenances.values() if not m.is_announced(seen.at)]
+    labels = node_labels(seen.nodes, specs.nodes.values())
     # The strongest one of a node comes last and stays: evacuation over cordon, one that acts over one that is suspended.
     for maintenance in sorted(explicit, key=_strength, reverse=True):
-        node_name = maintenance.spec.node_name
-        assert node_name is not None
-        found[node_name] = _explicit(residents, maintenance, node_name)
+        named, selector = maintenance.spec.node_name, maintenance.spec.node_selector
+        for name in seen.nodes:
+            if name == named or (selector is not None and selector.matches(labels[name])):
+                found[name] = _explicit(residents, maintenance, name)
     return MappingProxyType(found)
 
 
@@ -49,9 +52,9 @@ def closed(specs: Specs, seen: Observed) -> Mapping[NodeName, ObjectRef]:
     )
 
 
-def _strength(maintenance: NodeMaintenance) -> tuple[bool, bool, str]:
+def _strength(maintenance: NodeMaintenance) -> tuple[bool, bool, bool, str]:
     spec = maintenance.spec
-    return spec.mode is not MaintenanceMode.EVACUATE, spec.suspend, maintenance.name
+    return spec.mode is not MaintenanceMode.EVACUATE, spec.suspend, spec.node_name is None, maintenance.name
 
 
 class _Residents:

@@ -20,6 +20,7 @@ from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.memory import Memory
 from controller.model.observed import Guest, HaNodeState, Node, NodeState, Observed, ReplicationJob
 from controller.model.plan import DrainMode
+from controller.model.turn import HookAction
 from controller.specs import PveCluster, Specs
 from controller.specs.pvecluster import Coexistence
 
@@ -98,7 +99,9 @@ def scene(specs: Specs, seen: Observed, memory: Memory) -> Scene:
         memory=memory,
         wanted=wanted,
         foreign=foreign_moves(seen, memory),
-        shut=MappingProxyType(_spared(memory) | shut_nodes(seen, wanted.maintenance, wanted.closed)),
+        shut=MappingProxyType(
+            _spared(memory) | _serviced(memory) | shut_nodes(seen, wanted.maintenance, wanted.closed)
+        ),
         needs=capacity.needs(cluster, seen, memory),
         limits=capacity.limits(specs, seen),
         vcpus=capacity.promised(seen, memory),
@@ -134,6 +137,12 @@ def shut(specs: Specs, seen: Observed) -> Mapping[NodeName, str]:
 
 def _spared(memory: Memory) -> dict[NodeName, str]:
     return {node: f"is spared: {reason}" for node, reason in memory.spared.items()}
+
+
+def _serviced(memory: Memory) -> dict[NodeName, str]:
+    """Nothing comes to a node that a hook may reboot at any moment, even when its maintenance has been called off."""
+    runs = (run for run in memory.hooks.values() if run.call.action is HookAction.DRAINED and not run.over)
+    return {run.call.node: f"is being serviced (hook {run.call.hook})" for run in runs}
 
 
 def shut_nodes(

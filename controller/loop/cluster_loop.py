@@ -11,6 +11,7 @@ import structlog
 
 from controller.act import inflight
 from controller.act.abort import Guard
+from controller.act.hooks import HookRunner, Hooks
 from controller.clock import Clock
 from controller.decide.overrides import applied
 from controller.loop import orders
@@ -54,6 +55,7 @@ class Wiring:
     planner: Callable[[], Planner]
     forbidden: Callable[[PveCluster], Finding | None]  # what the machine's settings have against acting in a cluster
     publisher: Publisher
+    run_hook: HookRunner
     open_store: Callable[[ClusterName], Store]  # raises DroverError: another process holds it, the disk refuses
     interval_seconds: float
 
@@ -100,11 +102,13 @@ class ClusterLoop:
     async def run(self) -> None:
         """Until cancelled. Faults of PVE, network and disk end in the view; what raises out of here is a fault of Drover."""
         store = self._store = await self._take_store()
+        hooks = Hooks(self._name, store, self._wiring.run_hook, self._wiring.clock, self._wake.set)
         try:
             while True:
-                await self._with_connection(store)
+                await self._with_connection(store, hooks)
         finally:
             self._store = None
+            await hooks.close()
             store.close()
 
     async def _take_store(self) -> Store:
@@ -115,7 +119,7 @@ class ClusterLoop:
                 self._show(replace(self._view, armed=Finding(False, error.why, error.message)), None)
                 await self._wait(TAKE_OVER_SECONDS)
 
-    async def _with_connection(self, store: Store) -> None:
+    async def _with_connection(self, store: Store, hooks: Hooks) -> None:
         """Tick with one connection until the settings that make it change."""
         spec = self._spec()
         try:
@@ -126,7 +130,7 @@ class ClusterLoop:
             await self._wait(self._wiring.interval_seconds)
             return
         try:
-            parts = self._parts(connection, store)
+            parts = self._parts(connection, store, hooks)
             while _settings(self._spec()) == _settings(spec):
                 lapsed = orders.end_lapsed(store, self._specs(), self._spec(), at=self._wiring.clock.wall())
                 news, self._ordered = self._ordered + lapsed, ()
@@ -137,7 +141,7 @@ class ClusterLoop:
         finally:
             connection.close()
 
-    def _parts(self, connection: Connection, store: Store) -> Parts:
+    def _parts(self, connection: Connection, store: Store, hooks: Hooks) -> Parts:
         client = PveClient(connection.transport)
         return Parts(
             name=self._name,
@@ -146,6 +150,7 @@ class ClusterLoop:
             store=store,
             guard=Guard(store, client, self._wiring.clock),
             planner=self._wiring.planner(),
+            hooks=hooks,
             clock=self._wiring.clock,
             forbidden=self._forbidden,
             superseded=self._superseded,

@@ -3,7 +3,7 @@
 Called by `loop.cluster_loop`.
 """
 
-from controller.decide import overrides
+from controller.decide import overrides, rolling
 from controller.decide.maintenances import maintenances
 from controller.model.errors import DroverError, Rejected
 from controller.model.event import Event, EventType
@@ -30,7 +30,8 @@ def carry_out(
         store.end_override(node)
     elif given is not None and order is Order.DRAIN:
         return f"{node} is drained already, ordered by {given.by}", None
-    wanted = maintenances(cluster, specs, seen).get(node)
+    turns = store.memory().turns.values()
+    wanted = maintenances(cluster, rolling.applied(specs, turns), seen).get(node)
     if order is Order.DRAIN:
         if wanted is not None and wanted.mode is DrainMode.EVACUATE and not wanted.suspended:
             return f"{node} is to be emptied already ({wanted.ref})", None

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from controller.act import backoff, breaker, execute, guardrails, inflight, jobs, media, power
 from controller.act.abort import Guard
 from controller.act.breaker import Breaker
+from controller.act.hooks import Hooks
 from controller.clock import Clock
-from controller.decide import replication
+from controller.decide import replication, rolling
 from controller.decide.windows import next_change
 from controller.loop.planner import Planner
 from controller.model.errors import DroverError
@@ -24,8 +25,9 @@ from controller.model.reasons import Why
 from controller.model.view import ClusterView, Finding
 from controller.observe.cluster import Observer
 from controller.pve.client import PveClient
+from controller.report.events import of_turns
 from controller.report.store import Store
-from controller.specs import PveCluster, Specs
+from controller.specs import Mode, PveCluster, Specs
 
 ROUNDS = 8
 """How often one tick plans again because somebody could not be moved after all; the next tick goes on."""
@@ -41,6 +43,7 @@ class Parts:
     store: Store
     guard: Guard
     planner: Planner
+    hooks: Hooks
     clock: Clock
     forbidden: Callable[[PveCluster], Finding | None]  # what the machine's settings have against acting in this cluster
     superseded: Callable[[], Finding | None]  # why a plan made from the specs of this tick is out of date by now
@@ -66,6 +69,7 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
                 parts.observer.jobs_changed()
             seen = await parts.observer.look()
         seen = inflight.without_ended(seen, parts.store)
+        turned, specs = _turned(parts, specs, seen, last.plan)
         fuses = breaker.state(
             parts.store.attempts(breaker.ATTEMPTS), cluster.spec.safety.circuit_breaker, parts.clock.wall()
         )
@@ -85,13 +89,42 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
         missing_rights=parts.observer.missing_rights,
         insecure=cluster.spec.tls.insecure_skip_verify,
         again_at=next_change(specs, cluster, seen.at),
+        events=turned,
     )
     if view.armed.why is Why.MODE_OBSERVE:
         return view
     if view.armed.ok:
         view = await _with_media_restored(parts, specs, view, seen)
     view = await _act(parts, specs, await _planned(parts, specs, replace(view, plan=last.plan), fuses), fuses)
-    return await _with_jobs(parts, specs, await _with_power(parts, specs, view), fuses)
+    view = _with_hooks(parts, specs, await _with_power(parts, specs, view))
+    return await _with_jobs(parts, specs, view, fuses)
+
+
+def _turned(parts: Parts, specs: Specs, seen: Observed, plan: Plan | None) -> tuple[tuple[Event, ...], Specs]:
+    """Rolling maintenances moved on: what is told of it, and the specs in which only nodes whose turn it is are drained."""
+    before = parts.store.memory()
+    if specs.clusters[parts.name].spec.mode is Mode.OBSERVE:
+        return (), rolling.applied(specs, before.turns.values())
+    turns = rolling.advance(specs, seen, before, plan)
+    parts.store.note_turns(turns)
+    return of_turns(before.turns, turns, at=seen.at), rolling.applied(specs, turns)
+
+
+def _with_hooks(parts: Parts, specs: Specs, view: ClusterView) -> ClusterView:
+    """Hooks that have to run are started; nobody waits for them here."""
+    plan = view.plan
+    if plan is None:
+        return view
+    may_start = not plan.unsafe and view.armed.ok and parts.superseded() is None
+    wanted = rolling.hooks(specs, plan, view.memory)
+    try:
+        happened = parts.hooks.tend(wanted, start=may_start)
+        asked = {call.key for call in wanted}
+        over = [key for key, run in parts.store.memory().hooks.items() if run.over and key not in asked]
+        parts.store.forget_hooks(key for key in over if not rolling.remembers(parts.store.memory(), key))
+    except DroverError as error:
+        return replace(view, armed=Finding(False, error.why, error.message))
+    return replace(view, memory=parts.store.memory(), events=(*view.events, *happened))
 
 
 async def _with_media_restored(parts: Parts, specs: Specs, view: ClusterView, seen: Observed) -> ClusterView:
@@ -99,7 +132,7 @@ async def _with_media_restored(parts: Parts, specs: Specs, view: ClusterView, se
         events = await media.restore(store=parts.store, client=parts.client, seen=seen, specs=specs, clock=parts.clock)
     except DroverError as error:
         return replace(view, armed=Finding(False, error.why, error.message))
-    return replace(view, events=events, memory=parts.store.memory())
+    return replace(view, events=(*view.events, *events), memory=parts.store.memory())
 
 
 async def _with_jobs(parts: Parts, specs: Specs, view: ClusterView, fuses: Breaker) -> ClusterView:

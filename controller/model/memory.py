@@ -14,6 +14,7 @@ from controller.model.override import Override
 from controller.model.plan import Lane, MoveOptions
 from controller.model.reasons import Why
 from controller.model.replication import ReplicationMemory
+from controller.model.turn import HookRun, Turn
 
 
 class FlightPhase(StrEnum):
@@ -196,6 +197,8 @@ class Memory:
     halted: Mapping[Vmid, Halted] = field(default_factory=lambda: MappingProxyType({}))
     begun: Mapping[NodeName, Begun] = field(default_factory=lambda: MappingProxyType({}))
     overrides: Mapping[NodeName, Override] = field(default_factory=lambda: MappingProxyType({}))
+    turns: Mapping[str, Turn] = field(default_factory=lambda: MappingProxyType({}))  # by `Turn.key`
+    hooks: Mapping[str, HookRun] = field(default_factory=lambda: MappingProxyType({}))  # by `HookCall.key`
     emptied: frozenset[NodeName] = frozenset()  # drains that the look before found empty; filled by the loop
     spared: Mapping[NodeName, str] = field(default_factory=lambda: MappingProxyType({}))  # by the breaker; the reason
     voluntary: tuple[

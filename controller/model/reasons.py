@@ -801,6 +801,24 @@ class Why(StrEnum):
         "The time since the evacuation began, as the state file remembers it.",
         "Raise `deadlineSeconds`, or shut the remaining guests down yourself.",
     )
+    ROLLING = (
+        "Rolling",
+        "A rolling maintenance goes over its nodes; some are not done yet.",
+        "A node is drained, serviced, waited for and refilled before the next one begins.",
+        "",
+    )
+    ROLLING_DONE = (
+        "RollingDone",
+        "Every node of a rolling maintenance is serviced and has its guests back.",
+        "Every node that `nodeSelector` means was taken through all phases in this generation of the object.",
+        "",
+    )
+    ROLLING_STOPPED = (
+        "RollingStopped",
+        "A node of a rolling maintenance failed; no further one is begun.",
+        "Its hook failed, it did not come back, or its guests can't come home.",
+        "Mend the node. Then `drover uncordon NODE` counts it as serviced; a change of the object services it again.",
+    )
     TOO_MANY_UNAVAILABLE = (
         "TooManyUnavailable",
         "More nodes would be out of service than `safety` allows.",

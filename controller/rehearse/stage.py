@@ -5,7 +5,7 @@ Used by `rehearse.story` and by tests that need the whole line; nothing in here 
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -18,6 +18,7 @@ from controller.model.ids import ClusterName
 from controller.model.override import Order
 from controller.pve.metered import Call, Metered
 from controller.pve.transport import Transport
+from controller.rehearse.hooks import StageHook, StageHooks
 from controller.rehearse.virtual_time import EPOCH, VirtualClock, VirtualLoop
 from controller.report.board import Board
 from controller.report.metrics import Metrics
@@ -97,6 +98,7 @@ class StageOptions(TypedDict, total=False):
     open_store: Callable[[Path, ClusterName], Store]
     listeners: Sequence[Listener]
     interval_seconds: float
+    hooks: Mapping[str, StageHook]
 
 
 class Stage:
@@ -125,6 +127,7 @@ class Stage:
         self._open_store = options.get("open_store", Store.open)
         self._listeners = tuple(options.get("listeners", ()))
         self._interval_seconds = options.get("interval_seconds", 10.0)
+        self._run_hook = StageHooks(options.get("hooks", {}), self.world, self.clock)
         self._daemon: Daemon | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -142,6 +145,7 @@ class Stage:
             connect=self._connect,
             planner=lambda: plan_inline,
             forbidden=lambda _: None,
+            run_hook=self._run_hook,
             publisher=_Publisher(self.board, self.metrics, self.clock, self._listeners, faults=self.faults),
             open_store=lambda name: self._open_store(self._state, name),
             interval_seconds=self._interval_seconds,

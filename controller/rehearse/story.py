@@ -1,8 +1,8 @@
 """Stories: a small script played on the stage, told as a log that is compared with a golden one.
 
 A story is one YAML file: `why` (the promise), `cluster` (a simulator's cluster file), `objects` (manifests; a PveCluster
-`default` in mode Enforce is added when there is none), `script` (what people and fate do, by second) and `until`. Played by
-`tests/stories`.
+`default` in mode Enforce is added when there is none), `hooks` (what the machine's commands would do), `script` (what people
+and fate do, by second) and `until`. Played by `tests/stories`.
 """
 
 import json
@@ -22,6 +22,7 @@ from controller.model.override import Order
 from controller.model.plan import Blocked, Plan, Waiting
 from controller.model.replication import Orphan
 from controller.model.view import ClusterView
+from controller.rehearse.hooks import StageHook
 from controller.rehearse.stage import SECRET, TOKEN, Stage, StageOptions
 from controller.rehearse.virtual_time import EPOCH, run
 from controller.simulator import faults
@@ -73,6 +74,7 @@ class StoryFile(BaseModel):
     why: str
     cluster: ClusterFile
     objects: tuple[Document, ...] = ()
+    hooks: dict[str, StageHook] = {}
     script: tuple[Step, ...] = ()
     until: float
     seed: int = 0
@@ -110,6 +112,7 @@ def stage_of(story: StoryFile, folder: Path, **options: Unpack[StageOptions]) ->
     manifests.mkdir()
     for document in _with_cluster(story.objects):
         _write(manifests, document)
+    options.setdefault("hooks", story.hooks)
     return Stage(_with_token(story.cluster), manifests, folder / "state", seed=story.seed, **options)
 
 

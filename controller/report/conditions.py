@@ -15,7 +15,7 @@ from controller.model.override import Order
 from controller.model.plan import Drain
 from controller.model.reasons import Why
 from controller.model.view import ClusterView
-from controller.report import maintenance, replication
+from controller.report import maintenance, replication, rolling
 from controller.report.statement import ObjectStatus, Statement, conditions, say
 from controller.report.units import count_of, duration, some, timestamp
 from controller.specs import (
@@ -47,7 +47,10 @@ TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *_COMMON,
         ),
         "PveNode": ("Ready", "Schedulable", "Draining", "Drained", "Overridden", "FileVanished", *_COMMON),
-        "NodeMaintenance": ("CapacityFeasible", "Draining", "Blocked", "DeadlineExceeded", "Drained", *_COMMON),
+        "NodeMaintenance": (
+            *("CapacityFeasible", "Draining", "Blocked", "DeadlineExceeded", "Drained", "RolledOut"),
+            *_COMMON,
+        ),
         "PlacementPolicy": ("Compliant", "Feasible", "Conflicted", "Split", "Progressing", *_COMMON),
         "MigrationPolicy": _COMMON,
         "ReplicationPolicy": (*replication.TYPES, *_COMMON),
@@ -123,7 +126,8 @@ def _of(resource: Resource, now: _Now, old: ObjectStatus | None, *, gone: bool) 
         case PveNode():
             return _Told(_node(resource, now, gone=gone), _node_fields(resource.node_name, now.view))
         case NodeMaintenance():
-            return _maintenance(now.drains.get(resource.ref, []), now, old, _announced(resource, now))
+            made = _maintenance(now.drains.get(resource.ref, []), now, old, _announced(resource, now))
+            return _rolled(made, resource.ref, now.view) if resource.rolls else made
         case PlacementPolicy():
             said = [*_placement(resource.ref, now.view), *_split(resource, now.view, old)]
             return _Told(said, _placement_fields(resource.ref, now.view))
@@ -283,7 +287,12 @@ def _node_fields(name: NodeName, view: ClusterView) -> dict[str, object]:
 def _announced(resource: NodeMaintenance, now: _Now) -> str:
     if not resource.is_announced(now.view.at):
         return ""
-    return f"announced: {resource.spec.node_name} is in service until {resource.spec.not_before}"
+    return f"announced: {resource.spec.node_name or 'every node'} is in service until {resource.spec.not_before}"
+
+
+def _rolled(made: _Told, ref: ObjectRef, view: ClusterView) -> _Told:
+    said = [*made.said, rolling.statement(ref, view)]
+    return replace(made, said=said, fields={**made.fields, **rolling.fields(ref, view)})
 
 
 def _maintenance(drains: Sequence[Drain], now: _Now, old: ObjectStatus | None, announced: str = "") -> _Told:

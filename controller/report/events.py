@@ -12,6 +12,7 @@ from controller.model.event import Event, EventType
 from controller.model.ids import GuestKind, ObjectRef
 from controller.model.outcome import Outcome, Result
 from controller.model.reasons import Why
+from controller.model.turn import Turn, TurnPhase
 from controller.report.statement import ObjectStatus
 from controller.report.units import duration, size
 from controller.specs import Problem
@@ -46,6 +47,12 @@ class Told(StrEnum):
     DRAIN_UNBLOCKED = "DrainUnblocked"
     DRAIN_TOO_LATE = "DrainTooLate"
     DRAINED = "Drained"
+    HOOK_STARTED = "HookStarted"
+    HOOK_SUCCEEDED = "HookSucceeded"
+    HOOK_FAILED = "HookFailed"
+    NODE_TURN = "NodeTurn"
+    ROLLED_OUT = "RolledOut"
+    NODE_TURN_FAILED = "NodeTurnFailed"
     MAINTENANCE_ENDED = "MaintenanceEnded"
     POLICY_VIOLATED = "PolicyViolated"
     POLICY_COMPLIANT = "PolicyCompliant"
@@ -93,6 +100,7 @@ _OF_FLIP: Mapping[tuple[str, str, Status], tuple[EventType, Told]] = {
     ("NodeMaintenance", "Blocked", Status.FALSE): (_NORMAL, Told.DRAIN_UNBLOCKED),
     ("NodeMaintenance", "DeadlineExceeded", Status.TRUE): (_WARNING, Told.DRAIN_TOO_LATE),
     ("NodeMaintenance", "Drained", Status.TRUE): (_NORMAL, Told.DRAINED),
+    ("NodeMaintenance", "RolledOut", Status.TRUE): (_NORMAL, Told.ROLLED_OUT),
     ("PlacementPolicy", "Compliant", Status.FALSE): (_WARNING, Told.POLICY_VIOLATED),
     ("PlacementPolicy", "Compliant", Status.TRUE): (_NORMAL, Told.POLICY_COMPLIANT),
     ("ReplicationPolicy", "InSync", Status.TRUE): (_NORMAL, Told.REPLICAS_IN_SYNC),
@@ -179,6 +187,20 @@ def of_flips(old: Mapping[ObjectRef, ObjectStatus], new: Mapping[ObjectRef, Obje
     ended = sorted(ref for ref in set(old) - set(new) if ref.kind == "NodeMaintenance")
     found += [Event(_NORMAL, Told.MAINTENANCE_ENDED, ref, "maintenance is over", at, at) for ref in ended]
     return found
+
+
+def of_turns(old: Mapping[str, Turn], new: Iterable[Turn], *, at: float) -> tuple[Event, ...]:
+    """Events for nodes of rolling maintenances that are in another phase than before, or failed."""
+    found = []
+    for turn in new:
+        before = old.get(turn.key)
+        if turn.failure and (before is None or before.failure != turn.failure):
+            text = f"{turn.node}: {turn.failure}; nothing more is begun"
+            found.append(Event(_WARNING, Told.NODE_TURN_FAILED, turn.maintenance, text, at, at))
+        elif turn.phase is not TurnPhase.PENDING and (before is None or before.phase is not turn.phase):
+            text = f"{turn.node} is {turn.phase}"
+            found.append(Event(_NORMAL, Told.NODE_TURN, turn.maintenance, text, at, at))
+    return tuple(found)
 
 
 def of_problems(old: Iterable[Problem], new: Iterable[Problem], *, at: float) -> list[Event]:

@@ -19,6 +19,7 @@ from controller.model.ids import ClusterName, ObjectRef, Vmid
 from controller.model.outcome import Outcome, Result
 from controller.model.plan import Drain, Plan
 from controller.model.reasons import Why
+from controller.model.turn import TurnState
 from controller.model.view import ClusterView
 from controller.pve.metered import Call, CallOutcome
 from controller.report.conditions import TYPES, ObjectStatus
@@ -152,6 +153,12 @@ class Metrics:
             "estimate",
         )
         self._maintenance = self._gauge("drover_maintenance", "Nodes in maintenance, by where it stands.", "state")
+        self._turns = self._gauge(
+            "drover_rolling_nodes",
+            "Nodes of rolling maintenances, by where they stand; Failed stops the roll until somebody mends the node and"
+            " says `drover uncordon NODE`, or changes the object.",
+            "state",
+        )
         self._policy_guests = self._gauge(
             "drover_policy_matched_guests", "Guests that at least one PlacementPolicy in force or suspended selects."
         )
@@ -201,6 +208,7 @@ class Metrics:
         self._show_plan(cluster, None, {})
         self._one_of(self._findings, cluster, OBJECTIONS, {})
         self._one_of(self._armed, cluster, ARMING, {})
+        self._one_of(self._turns, cluster, TurnState, {})
         self._show_conditions(cluster, {})
         self._replication.add_cluster(cluster)
 
@@ -221,6 +229,7 @@ class Metrics:
             self._tick_seconds.labels(cluster).observe(view.tick_seconds)
         for outcome in view.outcomes:
             self._count(cluster, outcome)
+        self._one_of(self._turns, cluster, TurnState, _tally(turn.state for turn in view.memory.turns.values()))
         self._look.labels(cluster).set(view.seen.at if view.seen is not None else 0)
         self._in_flight.labels(cluster).set(len(view.memory.flights))
         self._show_plan(cluster, view.plan, states(view))

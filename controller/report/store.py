@@ -36,6 +36,7 @@ from controller.model.outcome import Outcome, Result
 from controller.model.override import Override
 from controller.model.reasons import Why
 from controller.model.replication import AskedSync, RefusedJob, ReplicationMemory, TemporaryJob
+from controller.model.turn import HookRun, Turn
 from controller.report import history, statefile
 
 _T = TypeVar("_T")
@@ -55,6 +56,10 @@ _HALTED = TypeAdapter(Halted)
 _HALTS = "halted"
 _BEGUN = TypeAdapter(Begun)
 _BEGINNINGS = "begun"
+_TURN = TypeAdapter(Turn)
+_TURNS = "turns"
+_HOOK = TypeAdapter(HookRun)
+_HOOKS = "hooks"
 _CONDITIONS = TypeAdapter(dict[str, Condition])
 
 
@@ -344,6 +349,35 @@ class Store:
 
         self._remember("note_begun", work)
 
+    def note_turns(self, turns: Iterable[Turn]) -> None:
+        """Remember exactly these turns of nodes; nothing is written when they are known."""
+        wanted = {turn.key: turn for turn in turns}
+        known = self._memory.turns
+        changed = {key: wanted.get(key) for key in known.keys() | wanted.keys() if known.get(key) != wanted.get(key)}
+
+        def work(database: sqlite3.Connection) -> None:
+            for key, turn in changed.items():
+                statefile.note(database, _TURNS, key, None if turn is None else _text(_TURN, turn))
+
+        if changed:
+            self._remember("note_turns", work)
+
+    def note_hook(self, run: HookRun) -> None:
+        """Write that a hook is about to start, or how it ended."""
+        body = _text(_HOOK, run)
+        self._remember("note_hook", lambda db: statefile.note(db, _HOOKS, run.call.key, body))
+
+    def forget_hooks(self, keys: Iterable[str]) -> None:
+        """Forget hooks of which nobody will ask again."""
+        gone = [key for key in keys if key in self._memory.hooks]
+
+        def work(database: sqlite3.Connection) -> None:
+            for key in gone:
+                statefile.note(database, _HOOKS, key, None)
+
+        if gone:
+            self._remember("forget_hooks", work)
+
     # What people order by hand
 
     def set_override(self, override: Override) -> None:
@@ -419,6 +453,8 @@ class Store:
         rates = (_RATE.validate_json(body) for _, body in statefile.rows(database, "rates"))
         overrides = (_OVERRIDE.validate_json(body) for body in statefile.notes(database, _OVERRIDES))
         halts = (_HALTED.validate_json(body) for body in statefile.notes(database, _HALTS))
+        turns = (_TURN.validate_json(body) for body in statefile.notes(database, _TURNS))
+        hooks = (_HOOK.validate_json(body) for body in statefile.notes(database, _HOOKS))
         beginnings = (_BEGUN.validate_json(body) for body in statefile.notes(database, _BEGINNINGS))
         return Memory(
             flights={flight.vmid: flight for flight in flights},
@@ -432,6 +468,8 @@ class Store:
             overrides={override.node: override for override in overrides},
             halted={halted.identity.vmid: halted for halted in halts},
             begun={begun.node: begun for begun in beginnings},
+            turns={turn.key: turn for turn in turns},
+            hooks={run.call.key: run for run in hooks},
         )
 
     def _change(self, name: str, flight_id: int, change: Callable[[Flight], Flight]) -> None:

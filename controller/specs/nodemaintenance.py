@@ -127,10 +127,11 @@ class NodeMaintenanceSpec(CommonSpec, MaintenanceTemplate):
 
     node_name: PveNodeName | None = None
     """PVE's name of the node."""
-    node_selector: Annotated[LabelSelector | None, NotYet()] = None
-    """Many nodes, a few at a time."""
-    max_unavailable: Annotated[IntOrPercent | None, NotYet()] = None
-    """With nodeSelector: nodes in maintenance at once, a number or a percentage; 1 unless given."""
+    node_selector: LabelSelector | None = None
+    """Many nodes, one after another: drained, serviced, and guests returned before the next one. With mode Cordon all at once."""
+    max_unavailable: IntOrPercent | None = None
+    """With nodeSelector: nodes of it in maintenance at once, a number or a percentage; 1 unless given. The cluster's own limits
+    hold besides."""
     mode: MaintenanceMode = MaintenanceMode.EVACUATE
     """Evacuate: move everything away. Cordon: accept nothing new."""
     not_before: Timestamp | None = None
@@ -172,6 +173,8 @@ class NodeMaintenance(Kind):
     columns: ClassVar[tuple[Column, ...]] = (
         Column(name="Node", type="string", path=".spec.nodeName"),
         Column(name="Mode", type="string", path=".spec.mode"),
+        Column(name="Nodes", type="integer", path=".status.nodeCounts.total"),
+        Column(name="Done", type="integer", path=".status.nodeCounts.done"),
         Column(name="Progress", type="integer", path=".status.progressPercent"),
         Column(name="Drained", type="string", path='.status.conditions[?(@.type=="Drained")].status'),
         Column(name="Age", type="date", path=".metadata.creationTimestamp"),
@@ -181,6 +184,11 @@ class NodeMaintenance(Kind):
         """Whether `at` (epoch seconds) is before the maintenance begins."""
         begins = self.spec.not_before
         return begins is not None and datetime.fromisoformat(begins).timestamp() > at
+
+    @property
+    def rolls(self) -> bool:
+        """Whether it goes over its nodes one after another; a cordon holds for all of them at once."""
+        return self.spec.node_selector is not None and self.spec.mode is MaintenanceMode.EVACUATE
 
     @property
     def cluster(self) -> ClusterName:

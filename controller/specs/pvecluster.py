@@ -231,8 +231,8 @@ class Maintenance(Model):
     """How nodes in implied maintenance are evacuated."""
     ha_maintenance_hook: Annotated[Word | None, NotYet()] = None
     """Name of a hook in the machine's settings that switches PVE HA's maintenance mode."""
-    drained_hook: Annotated[Word | None, NotYet()] = None
-    """Name of a hook in the machine's settings to run when a node is drained."""
+    drained_hook: Word | None = None
+    """Name of a hook in the machine's settings to run when a node of a rolling maintenance is drained."""
 
 
 def _cron() -> str:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from controller.model.turn import TurnState
 from controller.specs.base import Count, GuestId, Model, Percent, Word
 from controller.specs.nodemaintenance import Timestamp
 
@@ -139,6 +140,30 @@ class OriginOfGuest(Model):
     """PVE name of the node it goes back to."""
 
 
+class NodesInTurn(Model):
+    """Nodes of a rolling maintenance."""
+
+    total: Count | None = None
+    """All that the selector means."""
+    done: Count | None = None
+    """Serviced in this round, and their guests home."""
+    failed: Count | None = None
+    """Those at which it has stopped."""
+
+
+class NodeInTurn(Model):
+    """One node of a rolling maintenance."""
+
+    node: Word
+    """PVE's name of the node."""
+    phase: TurnState
+    """Where it stands."""
+    message: Annotated[str, Field(max_length=32_768)] = ""
+    """Why it failed."""
+    since: Timestamp | None = None
+    """When the phase began."""
+
+
 class NodeMaintenanceStatus(CommonStatus):
     """How far an evacuation is."""
 
@@ -162,6 +187,10 @@ class NodeMaintenanceStatus(CommonStatus):
     """Seconds that no schedule could beat."""
     origin: Annotated[tuple[OriginOfGuest, ...], Field(max_length=_LONG)] = ()
     """Where guests return to."""
+    node_counts: NodesInTurn | None = None
+    """With nodeSelector: how many nodes."""
+    nodes: Annotated[tuple[NodeInTurn, ...], Field(max_length=1024)] = ()
+    """With nodeSelector: the nodes, one by one."""
 
 
 class PolicyConflict(Model):
