@@ -22,7 +22,8 @@ from controller.decide.traffic import Traffic, by_vmid
 from controller.decide.words import size
 from controller.model.desired import Together
 from controller.model.ids import NodeName, Vmid
-from controller.model.plan import Lane, Move, Outlook, Waiting
+from controller.model.observed import Guest
+from controller.model.plan import Blocked, Lane, Move, Outlook, Waiting
 from controller.model.reasons import Why
 
 _Assigned = tuple[Intent, NodeName]
@@ -46,11 +47,12 @@ def schedule(draft: Draft) -> None:
             break
         held |= more
     draft.now = now
+    staged = _staged(draft, startable)
     for intent, chosen in startable:
         vmid = intent.guest.vmid
         target = _elsewhere(draft, slots, traffic, intent, chosen)
         move = _move(scene, intent, target)
-        if word := draft.staging.step(move, intent.guest):
+        if word := staged[vmid] if vmid in staged else draft.staging.step(move, intent.guest):
             board.put(word)
         elif full := slots.take(traffic.job(intent, target)):
             text = f"{intent.guest} waits for a slot: {full}"
@@ -61,6 +63,44 @@ def schedule(draft: Draft) -> None:
     board.next_start = slots.next_start()
     if plan is not None:
         board.outlooks = _outlooks(draft, traffic, plan)
+
+
+def _staged(draft: Draft, startable: Iterable[_Assigned]) -> dict[Vmid, Waiting | Blocked | None]:
+    """What keeps those who set out together, known before the first of them starts: nobody leaves alone."""
+    ends, words = _ends(draft), dict[Vmid, Waiting | Blocked | None]()
+    pending = [(intent, target) for intent, target in startable if _sets_out(draft, intent.guest.vmid, ends)]
+    for intent, target in pending:
+        words[intent.guest.vmid] = draft.staging.step(_move(draft.scene, intent, target), intent.guest)
+    progress = True
+    while progress:
+        progress = False
+        for intent, target in pending:
+            vmid = intent.guest.vmid
+            if words[vmid] is None and (partner := _late(draft, vmid, words)):
+                text = f"{intent.guest} waits for {partner}, which it is kept together with and which can't leave yet"
+                move = _move(draft.scene, intent, target)
+                words[vmid] = Waiting(vmid, Why.WAITING_FOR_PARTNER, text, intent.cause, move)
+                progress = True
+    return words
+
+
+def _sets_out(draft: Draft, vmid: Vmid, ends: Mapping[Vmid, NodeName]) -> bool:
+    """Whether the guest is kept together with others and goes where none of them is yet."""
+    scene = draft.scene
+    groups = [scene.wanted.groups[index] for index in draft.now.heading(vmid)]
+    return any(
+        group.domains.get(ends[vmid]) not in {group.domains.get(scene.seen.guests[v].node) for v in group.members}
+        and not group.members & scene.memory.flights.keys()
+        for group in groups
+    )
+
+
+def _late(draft: Draft, vmid: Vmid, words: Mapping[Vmid, Waiting | Blocked | None]) -> Guest | None:
+    """Somebody who has to wait, and whom the guest's own departure would leave behind."""
+    groups = draft.scene.wanted.groups
+    partners = sorted({v for index in draft.now.heading(vmid) for v in groups[index].members} - {vmid})
+    late = next((v for v in partners if words.get(v) is not None), None)
+    return draft.scene.seen.guests[late] if late is not None else None
 
 
 def _ends(draft: Draft) -> Mapping[Vmid, NodeName]:

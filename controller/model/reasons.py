@@ -107,6 +107,12 @@ class Why(StrEnum):
         "The ledger of memory: the target's limit minus who is there, who is on the way there, and who is still leaving.",
         "Nothing: it starts when there is room.",
     )
+    WAITING_FOR_PARTNER = (
+        "WaitingForPartner",
+        "A guest that it is kept together with can't leave yet.",
+        "A `keepTogether` rule holds for both, and the plan has another wait for the other one: leaving alone would split them.",
+        "Nothing, if the other one waits; if it is blocked, see why.",
+    )
     BACKING_OFF = (
         "BackingOff",
         "Its last move failed; Drover waits longer after every failure.",

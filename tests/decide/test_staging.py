@@ -218,6 +218,47 @@ def test_what_pve_refused_is_told_instead_of_asked_for() -> None:
     assert (word(again), verbs(again)) == (found, ["Create 101-0 pve2"])
 
 
+# Kept together
+
+TOGETHER = build.policy("pair", {"vmids": [101, 102, 103]}, keepTogether={})
+REFUSED = RefusedJob(
+    "102-0", guest(102, "pve1").identity, JobVerb.CREATE, PVE2, Why.PERMISSION_MISSING, "no right", 1, AT + 60
+)
+UNREADY = [("it waits", Memory()), ("it is blocked", Memory(replication=ReplicationMemory(refused={"102-0": REFUSED})))]
+
+
+@pytest.mark.parametrize("memory", [row[1] for row in UNREADY], ids=[row[0] for row in UNREADY])
+def test_who_is_kept_together_leaves_when_all_are_copied(memory: Memory) -> None:
+    pair = [WHO, guest(102, "pve1")]
+    seen = look(pair, [OURS], states={"101-0": state(OURS, duration_s=8.0)})
+    only = only_on("x", ["pve1", "pve2"], 101, 102)
+    assert [move.vmid for move in planned(seen, DRAIN, only, memory=memory).moves] == [101]
+    plan = planned(seen, DRAIN, only, TOGETHER, memory=memory)
+    found = word(plan)
+    assert found is not None
+    assert (plan.moves, found.why) == ((), Why.WAITING_FOR_PARTNER)
+    assert "VM 102" in found.message
+    assert verbs(plan) == ([] if memory.replication.refused else ["Create 102-0 pve2"])
+
+
+def test_nobody_leaves_before_the_partner_of_a_partner_can() -> None:
+    trio = [guest(vmid, "pve1") for vmid in (101, 102, 103)]
+    jobs = [job(f"{vmid}-0", "pve1", "pve2", comment_for_move(PVE2)) for vmid in (101, 102)]
+    seen = look(trio, jobs, states={each.id: state(each, duration_s=8.0) for each in jobs})
+    chain = [build.policy(f"t{n}", {"vmids": [100 + n, 101 + n]}, keepTogether={}) for n in (1, 2)]
+    plan = planned(seen, DRAIN, *chain)
+    assert plan.moves == ()
+    assert [each.why for each in plan.waiting] == [Why.WAITING_FOR_PARTNER, Why.WAITING_FOR_PARTNER, Why.FIRST_SYNC]
+
+
+def test_a_partner_that_has_arrived_already_is_followed() -> None:
+    trio = [guest(101, "pve2"), guest(102, "pve1"), guest(103, "pve1")]
+    ready = job("102-0", "pve1", "pve2", comment_for_move(PVE2))
+    seen = look(trio, [ready], states={"102-0": state(ready, duration_s=8.0)})
+    plan = planned(seen, DRAIN, TOGETHER)
+    assert [move.vmid for move in plan.moves] == [102]
+
+
 # What a policy wants
 
 
