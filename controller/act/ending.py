@@ -17,6 +17,10 @@ GRACE_SECONDS = 30.0
 """PVE's proxy may deliver a request this late, and a guest may take this long to run again after its task."""
 HA_START_SECONDS = 120.0
 """The HA manager decides every 10 s and its agent starts within 10 s more (pve-ha-manager: PVE/HA/LRM.pm); four at a time."""
+AGENT_SECONDS = 60.0
+"""A guest that has just arrived is given this long until its agent answers."""
+WELL = "it to stay well"
+"""What is waited for once the guest is well on its target."""
 NODE_LOST_SECONDS = 60.0
 """PVE fences a silent node after this long (pve-ha-manager: PVE/HA/NodeStatus.pm, fence_delay)."""
 HA_RECOVERY_SECONDS = 600.0
@@ -49,6 +53,7 @@ class Facts:
     ha_moving: bool = False  # and HA says that it is at it
     ha_managed: bool = False  # PVE HA recovers the guest when its node dies
     source_lost: bool = False  # the flight's source is offline
+    agent_error: str = ""  # why the guest agent did not answer; "": it did, or was not asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +166,12 @@ def _arrived(flight: Flight, facts: Facts, guest: Guest, who: str) -> Verdict:
     if flight.was_running and guest.power is not Power.RUNNING:
         return _not_running(flight, guest, who)
     now = "runs" if guest.power is Power.RUNNING else "is"
-    return Verdict(
-        Ending(Result.SUCCEEDED, flight.why, f"{who} {now} on {flight.target}", warning=_misgiving(flight, facts))
-    )
+    warning, patience = _misgiving(flight, facts), float(flight.verify.healthy_seconds) if flight.was_running else 0.0
+    if facts.agent_error:
+        silence = f"its guest agent does not answer: {facts.agent_error}"
+        warning, patience = "; ".join(filter(None, (warning, silence))), max(patience, AGENT_SECONDS)
+    ending = Ending(Result.SUCCEEDED, flight.why, f"{who} {now} on {flight.target}", warning=warning)
+    return Verdict(ending, waiting=WELL, patience=patience)
 
 
 def _misgiving(flight: Flight, facts: Facts) -> str:

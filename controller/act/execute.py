@@ -213,6 +213,7 @@ class _Starter:
             started_at=self.clock.wall(),
             tasks_before=frozenset(task.upid for task in look.tasks),
             limits=guards.limits(move.options.policy, self.specs),
+            verify=guards.verify(move.options.policy, self.specs),
         )
 
     def _origin(self, move: Move, look: _Look) -> Origin | None:

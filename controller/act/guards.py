@@ -8,12 +8,12 @@ import math
 from dataclasses import dataclass
 
 from controller.model.ids import Upid
-from controller.model.memory import Abort, Flight, Limits
+from controller.model.memory import Abort, Flight, Limits, Verify
 from controller.model.outcome import Progress, Stream
 from controller.model.reasons import Why
 from controller.pve.tasklog import DISKS, MEMORY
 from controller.specs import MigrationPolicy, Specs
-from controller.specs.migrationpolicy import OnDowntimeExceeded
+from controller.specs.migrationpolicy import MigrationPolicySpec, OnDowntimeExceeded
 
 LEAST_SECONDS = 60.0
 """Time that every move may take, however small it is."""
@@ -41,14 +41,24 @@ class History:
 
 def limits(policy: str, specs: Specs) -> Limits:
     """What the moves of a MigrationPolicy may cost; "" or a policy that is gone: the defaults."""
-    found = specs.migrations.get(policy)
-    spec = found.spec if found is not None else _DEFAULTS
+    spec = _spec(policy, specs)
     aborts = spec.on_downtime_exceeded is OnDowntimeExceeded.ABORT
     return Limits(
         downtime_ms=spec.max_downtime_milliseconds if aborts else 0,
         stall_seconds=spec.stall_timeout_seconds,
         seconds_per_gib=spec.completion_timeout_seconds_per_gib,
     )
+
+
+def verify(policy: str, specs: Specs) -> Verify:
+    """What has to be seen after the moves of a MigrationPolicy; "" or a policy that is gone: the defaults."""
+    spec = _spec(policy, specs).verify
+    return Verify(spec.min_healthy_seconds, spec.guest_agent_ping)
+
+
+def _spec(policy: str, specs: Specs) -> MigrationPolicySpec:
+    found = specs.migrations.get(policy)
+    return found.spec if found is not None else _DEFAULTS
 
 
 def sends(progress: Progress) -> bool:

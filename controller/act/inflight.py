@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from controller.act import backoff, learning
-from controller.act.ending import Ending, Facts, Word, judge
+from controller.act.ending import WELL, Ending, Facts, Verdict, Word, judge
 from controller.act.learning import Learned
 from controller.clock import Clock
 from controller.model.errors import DroverError, Stale
-from controller.model.ids import GuestIdentity, NodeName, Upid, Vmid
+from controller.model.ids import GuestIdentity, GuestKind, NodeName, Upid, Vmid
 from controller.model.memory import Backoff, Flight, FlightPhase, Memory, Origin, Refusal
-from controller.model.observed import Guest, NodeState, Observed
+from controller.model.observed import Guest, NodeState, Observed, Power
 from controller.model.outcome import Outcome, Progress, Result
 from controller.model.reasons import Why
 from controller.pve import tasklog
@@ -105,6 +105,7 @@ def without_ended(seen: Observed, store: Store) -> Observed:
     if not any(task.running and task.migrates for task in seen.tasks):
         return seen
     over = {outcome.upid for outcome in store.attempts(_RECENT)}
+    over |= {flight.upid for flight in store.memory().flights.values() if flight.phase is FlightPhase.ARRIVED}
     return replace(seen, tasks=tuple(task for task in seen.tasks if task.upid not in over))
 
 
@@ -160,6 +161,7 @@ class _Look:
             ha_moving=row is not None and row.ha_state in _HA_MOVING,
             ha_managed=row is not None and row.ha_managed,
             source_lost=not self._online(flight.source),
+            agent_error=await self._agent_error(guest),
         )
         return _Found(upid, ha, facts, progress)
 
@@ -231,6 +233,18 @@ class _Look:
         except DroverError:
             return None
 
+    async def _agent_error(self, guest: Guest | None) -> str:
+        """Why the guest agent does not answer, where the policy wants to hear it and the guest is well otherwise."""
+        if not self.flight.verify.agent_ping or guest is None or guest.kind is not GuestKind.QEMU:
+            return ""
+        if guest.node != self.flight.target or guest.power is not Power.RUNNING or guest.lock:
+            return ""
+        try:
+            await self.client.ping_agent(guest.node, guest.vmid)
+        except DroverError as error:
+            return error.message
+        return ""
+
     def _online(self, node: NodeName) -> bool:
         found = self.seen.nodes.get(node)
         return found is not None and found.state is not NodeState.OFFLINE
@@ -253,7 +267,7 @@ class _Settler:
         waited = now - flight.waiting_since if flight.waiting and flight.waiting == verdict.waiting else 0.0
         if verdict.ending is not None and waited >= verdict.patience:
             return self._end(flight, found, verdict.ending, now)
-        phase = _phase(flight, found.facts.task)
+        phase = _phase(flight, found.facts.task, verdict)
         if (phase, verdict.waiting) != (flight.phase, flight.waiting):
             self.store.flight_phase(flight.id, phase, waiting=verdict.waiting, since=now)
         self._learn(learning.meanwhile(flight, found.progress, self.store.memory(), now))
@@ -275,7 +289,9 @@ class _Settler:
             lane=flight.lane,
             message=ending.message,
             at=now,
-            seconds=max(0.0, now - flight.started_at),
+            seconds=max(
+                0.0, (flight.waiting_since if flight.phase is FlightPhase.ARRIVED else now) - flight.started_at
+            ),
             upid=flight.upid,
             progress=found.progress if flight.upid is not None else None,
             warning=ending.warning,
@@ -331,9 +347,11 @@ def origin_after(flight: Flight, result: Result, where: NodeName | None, origin:
     return replace(origin, expected=flight.target) if where == flight.target else origin
 
 
-def _phase(flight: Flight, word: Word) -> FlightPhase:
+def _phase(flight: Flight, word: Word, verdict: Verdict) -> FlightPhase:
     if word is Word.RUNNING:
         return FlightPhase.RUNNING
+    if verdict.waiting == WELL:
+        return FlightPhase.ARRIVED
     return FlightPhase.SUBMITTING if flight.upid is None else FlightPhase.VERIFYING
 
 

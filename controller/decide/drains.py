@@ -89,8 +89,8 @@ def _hold(maintenance: Maintenance, hold: str, *, late: bool) -> Why | None:
 
 
 def _moving(scene: Scene, node: NodeName, remaining: tuple[Vmid, ...]) -> tuple[Vmid, ...]:
-    """Guests on their way off the node, the ones included that have arrived but are still watched."""
-    ours = {vmid for vmid, flight in scene.memory.flights.items() if flight.source == node}
+    """Guests on their way off the node; not those that have arrived well and are only watched."""
+    ours = {vmid for vmid, flight in scene.memory.flights.items() if flight.source == node and node in flight.nodes}
     return tuple(sorted(ours | {vmid for vmid in remaining if scene.flying(vmid)}))
 
 

@@ -37,7 +37,7 @@ def plan(draft: Draft) -> None:
     found, failed = joint.place(draft, intents)
     draining = any(intent.lane is Lane.DRAIN for intent, _ in board.assigned) or any(
         # What a drain that was called off has started has its place already.
-        flight.lane is Lane.DRAIN and flight.source in scene.wanted.maintenance
+        flight.lane is Lane.DRAIN and flight.source in flight.nodes and flight.source in scene.wanted.maintenance
         for flight in scene.memory.flights.values()
     )
     for intent in intents:

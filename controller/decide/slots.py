@@ -13,7 +13,6 @@ from controller.decide.timing.admission import MOST_IN, MOST_OUT, Limits
 from controller.decide.timing.load import Job
 from controller.decide.traffic import UNKNOWN_LINK, Traffic
 from controller.model.ids import NodeName
-from controller.model.memory import FlightPhase
 from controller.model.observed import NodeState
 from controller.specs import PveNode
 
@@ -30,8 +29,7 @@ class Slots:
         self._picture = dispatch.ports(traffic.wires, traffic.running)
         self.waits_for_link = False
         for flight in scene.memory.flights.values():
-            # A task that has ended sends nothing any more; only its guest is still being watched.
-            if flight.phase is not FlightPhase.VERIFYING:
+            if flight.sends:
                 self._count(flight.source, flight.target)
         # A lock alone sends nothing: its owner may have died.
         for vmid in scene.foreign & seen_moving(scene.seen):

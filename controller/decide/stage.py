@@ -130,7 +130,7 @@ def stages(scene: Scene, *, without: Vmid | None = None) -> tuple[Stage, Stage]:
             later.arrive(vmid, guest.node)
     for vmid, flight in scene.memory.flights.items():
         if vmid != without:
-            now.arrive(vmid, flight.source)
-            now.arrive(vmid, flight.target)
+            for node in flight.nodes:
+                now.arrive(vmid, node)
             later.arrive(vmid, flight.target)
     return now, later

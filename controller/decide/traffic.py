@@ -15,7 +15,7 @@ from controller.decide.timing import guess
 from controller.decide.timing.guess import UNSEEN, Habit
 from controller.decide.timing.load import Job, Running, Wires
 from controller.model.ids import GuestKind, NodeName, Vmid
-from controller.model.memory import Flight, FlightPhase
+from controller.model.memory import Flight
 from controller.model.observed import Guest
 
 UNKNOWN_LINK = 2
@@ -86,7 +86,7 @@ class Traffic:
         """Moves under way, by VMID: ours as far as their logs say, those of others as if they had just begun."""
         scene, found = self.scene, dict[Vmid, Running]()
         for vmid, flight in scene.memory.flights.items():
-            if flight.phase is not FlightPhase.VERIFYING and (one := self._flying(flight)) is not None:
+            if flight.sends and (one := self._flying(flight)) is not None:
                 found[vmid] = one
         for vmid in scene.foreign & seen_moving(scene.seen):
             guest = scene.seen.guests[vmid]

@@ -81,7 +81,7 @@ class _Replay:
             if vmid in self._foreign:
                 self._places[vmid].update(seen.nodes)
         for vmid, flight in memory.flights.items():
-            self._places[vmid].update((flight.source, flight.target))
+            self._places[vmid].update(flight.nodes)
         accepting = frozenset(node for node in seen.nodes if node not in memory.spared and not any(self._refuses(node)))
         self._musts = Musts(plan, specs, seen, memory, Ground(self._labels, accepting))
 

@@ -16,6 +16,7 @@ from controller.decide.solve import solve
 from controller.decide.solve.balance import balance
 from controller.model.desired import Group, NodeRule
 from controller.model.ids import GuestKind, NodeName, ObjectRef, Vmid
+from controller.model.memory import FlightPhase
 from controller.model.plan import DrainMode, Lane, Waiting
 from controller.model.reasons import Why
 from controller.specs.pvecluster import Resource
@@ -55,7 +56,8 @@ def _occupied(draft: Draft) -> bool:
     """Whether something else moves or has to: voluntary moves would take its room, and the picture changes anyway."""
     scene = draft.scene
     evacuated = any(m.mode is DrainMode.EVACUATE and not m.suspended for m in scene.wanted.maintenance.values())
-    others = any(flight.lane is not Lane.BALANCE for flight in scene.memory.flights.values())
+    flights = scene.memory.flights.values()
+    others = any(flight.lane is not Lane.BALANCE and flight.phase is not FlightPhase.ARRIVED for flight in flights)
     return evacuated or others or bool(scene.foreign or draft.board.assigned or draft.board.waiting)
 
 

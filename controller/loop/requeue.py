@@ -1,5 +1,6 @@
 """When to look again. Called by `loop.daemon` between two ticks."""
 
+from controller.model.memory import FlightPhase
 from controller.model.view import ClusterView
 
 FOLLOW_SECONDS = 2.0
@@ -13,6 +14,8 @@ def next_look_seconds(view: ClusterView, *, now: float, interval: float) -> floa
     """Seconds until the next tick: the interval, or earlier when something is due before (never under one second)."""
     ends = [backoff.until - now for backoff in view.memory.backoffs.values()]
     ends += [refusal.until - now for targets in view.memory.refusals.values() for refusal in targets.values()]
+    watched = [flight for flight in view.memory.flights.values() if flight.phase is FlightPhase.ARRIVED]
+    ends += [flight.waiting_since + flight.verify.healthy_seconds - now for flight in watched]
     ends += [view.again_at - now] if view.again_at is not None else []
     if view.plan is not None and any(drain.empty and not drain.drained for drain in view.plan.drains):
         ends.append(AGAIN_SECONDS)

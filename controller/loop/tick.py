@@ -17,7 +17,7 @@ from controller.loop.planner import Planner
 from controller.model.errors import DroverError
 from controller.model.event import Event
 from controller.model.ids import ClusterName, NodeName
-from controller.model.memory import Begun, Memory
+from controller.model.memory import Begun, FlightPhase, Memory
 from controller.model.observed import Observed
 from controller.model.outcome import Outcome
 from controller.model.plan import DrainMode, Lane, Plan
@@ -61,10 +61,11 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
     try:
         seen = await parts.observer.look()
         _refuse_another_cluster(parts.store, seen)
+        watched = _arrived(parts.store)
         ended = await inflight.settle(
             parts.store, parts.client, seen, specs=specs, clock=parts.clock, progress=last.progress
         )
-        if ended:  # nobody plans on a look that is older than the news
+        if ended or _arrived(parts.store) - watched:  # nobody plans on a look that is older than the news
             if seen.jobs:  # PVE turns them round with their guests
                 parts.observer.jobs_changed()
             seen = await parts.observer.look()
@@ -250,6 +251,11 @@ async def _with_power(parts: Parts, specs: Specs, view: ClusterView) -> ClusterV
         still_wanted=lambda: parts.superseded() is None,
     )
     return replace(view, memory=parts.store.memory(), events=(*view.events, *happened))
+
+
+def _arrived(store: Store) -> frozenset[int]:
+    """Flights whose guest is well on its target and only watched."""
+    return frozenset(f.id for f in store.memory().flights.values() if f.phase is FlightPhase.ARRIVED)
 
 
 def _refuse_another_cluster(store: Store, seen: Observed) -> None:

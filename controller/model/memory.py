@@ -23,6 +23,7 @@ class FlightPhase(StrEnum):
     SUBMITTING = "Submitting"  # intent written; the call may or may not have reached PVE
     RUNNING = "Running"  # PVE's task is known
     VERIFYING = "Verifying"  # the task has ended; the guest is not yet proven well
+    ARRIVED = "Arrived"  # it is well on the target and has left the source; watched for as long as its policy says
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,14 @@ class Limits:
     downtime_ms: int = 0  # that PVE may allow itself after having raised its own limit
     stall_seconds: int = 0  # without progress
     seconds_per_gib: int = 0  # of what has to be sent
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """What has to be seen before a move counts as done, as its MigrationPolicy said when it began."""
+
+    healthy_seconds: int = 0  # that the guest has to run on its target, seen so each time
+    agent_ping: bool = False  # its guest agent has to answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,17 @@ class Flight:
     limits: Limits = Limits()
     abort: Abort | None = None  # written before PVE is asked to stop the task
     cautions: tuple[Caution, ...] = ()
+    verify: Verify = Verify()
+
+    @property
+    def sends(self) -> bool:
+        """Whether it may use its nodes' links: a task that has ended does not, only its guest is still being watched."""
+        return self.phase in (FlightPhase.SUBMITTING, FlightPhase.RUNNING)
+
+    @property
+    def nodes(self) -> tuple[NodeName, ...]:
+        """Where the guest may be."""
+        return (self.target,) if self.phase is FlightPhase.ARRIVED else (self.source, self.target)
 
     @property
     def vmid(self) -> Vmid:

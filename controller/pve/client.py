@@ -242,6 +242,13 @@ class PveClient:
         """Ask for a guest to be started, through PVE HA where that looks after it. Needs VM.PowerMgmt; as `shut_down`."""
         await self._call("POST", self._transport.post, f"{_guest(node, kind, vmid)}/status/start", None)
 
+    async def ping_agent(self, node: NodeName, vmid: Vmid) -> None:
+        """Ask the guest agent of a running VM for a sign of life; PVE waits 3 s for it (qemu-server: PVE/QMPClient.pm).
+
+        Raises whatever PVE says when there is none. Needs VM.GuestAgent.Audit on the guest, VM.Monitor before 9.0.
+        """
+        await self._call("POST", self._transport.post, f"{_guest(node, GuestKind.QEMU, vmid)}/agent/ping", None)
+
     async def set_drives(self, node: NodeName, vmid: Vmid, drives: Mapping[str, str], *, digest: str) -> None:
         """Change what is in CD drives of a VM. Needs VM.Config.CDROM; PVE checks that volumes exist.
 

@@ -283,7 +283,7 @@ def _moves(shown: Published, now: float) -> tuple[MoveLine, ...]:
                 target=flight.target,
                 reason=flight.why,
                 cause=str(flight.cause),
-                phase=(progress.phase if progress is not None else "") or str(flight.phase),
+                phase=(progress.phase if progress is not None and flight.sends else "") or str(flight.phase),
                 seconds=max(0.0, now - flight.started_at),
                 percent=min(99, int(100 * sent / total)) if total else None,
                 transferred_bytes=sent,

@@ -99,9 +99,9 @@ class Verify(Model):
     """What has to be seen before a move counts as done, beyond the guest running on its target without a lock."""
 
     min_healthy_seconds: Seconds = 10
-    """Seconds it has to stay that way."""
+    """Seconds it has to stay that way. Nothing else waits for them: the slot is free, the node it left counts as left."""
     guest_agent_ping: bool = False
-    """The guest agent has to answer."""
+    """The guest agent of a running VM has to answer, or the move ends with a warning."""
 
 
 class MigrationPolicySpec(CommonSpec):
@@ -137,7 +137,7 @@ class MigrationPolicySpec(CommonSpec):
     """TaskLog: watch. Monitor: measure and steer through QEMU's monitor (needs Sys.Modify)."""
     retry: Retry = Field(default_factory=Retry)
     """When a move that failed is tried again."""
-    verify: Annotated[Verify, NotYet()] = Field(default_factory=Verify)
+    verify: Verify = Field(default_factory=Verify)
     """What has to be seen before a move counts as done."""
     windows: Annotated[Listed[Word], Field(max_length=64)] = ()
     """Names of windows of the PveCluster: of its Allows only these count for such guests. No Deny is left out."""

@@ -7,7 +7,7 @@ from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName
 from controller.model.observed import Guest, HaNodeState, Node, NodeState, Observed, Power
 from controller.model.reasons import Why
 from controller.specs import Meta, Mode, PveCluster
-from controller.specs.pvecluster import Auth, Capacity, PveClusterSpec
+from controller.specs.pvecluster import Auth, PveClusterSpec
 
 LAB = ClusterName("lab")
 PVE1, PVE2, PVE3 = NodeName("pve1"), NodeName("pve2"), NodeName("pve3")
@@ -19,14 +19,6 @@ def cluster(mode: Mode = Mode.ENFORCE, *, suspend: bool = False) -> PveCluster:
         endpoints=("https://pve1:8006",), auth=Auth(credentials_ref="lab"), mode=mode, suspend=suspend
     )
     return PveCluster(metadata=Meta(name="lab"), spec=spec)
-
-
-def with_a_wish_for_room() -> PveCluster:
-    """A cluster with a restriction that is not acted upon yet."""
-    plain = cluster()
-    return plain.model_copy(
-        update={"spec": plain.spec.model_copy(update={"capacity": Capacity(tolerate_node_failures=1)})}
-    )
 
 
 def seen(*, quorate: bool = True, ha: HaNodeState = HaNodeState.ONLINE, ha_state: str = "started") -> Observed:
@@ -48,7 +40,6 @@ def seen(*, quorate: bool = True, ha: HaNodeState = HaNodeState.ONLINE, ha_state
         (cluster(Mode.OBSERVE), None, 0.0, "full", Why.MODE_OBSERVE),
         (cluster(Mode.PLAN), seen(quorate=False), 0.0, "full", Why.MODE_PLAN),
         (cluster(suspend=True), seen(quorate=False), 0.0, "full", Why.SUSPENDED),
-        (with_a_wish_for_room(), seen(quorate=False), 0.0, "full", Why.NOT_YET_ACTED_UPON),
         (cluster(), None, 0.0, "the disk is full", Why.STORE_FAILED),
         (cluster(), None, 0.0, "", Why.STALE),
         (cluster(), seen(quorate=False), 60.1, "", Why.STALE),

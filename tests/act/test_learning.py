@@ -61,7 +61,7 @@ def test_what_is_sent_and_what_the_guest_changes_are_learned_from_one_log() -> N
 
 
 def test_a_guest_that_was_sent_once_is_calm_and_one_that_was_sent_again_is_not() -> None:
-    assert after(FLIGHT, COLD, Memory(), 0.0).rates == (GuestRate(WEB, 0.0, 0.0),)
+    assert after(FLIGHT, COLD, Memory(), 0.0).rates == (GuestRate(WEB, 0.0, 0.0, sent_share=0.5),)
     again = log(active("4.0 GiB", "500.0 MiB"), "migration completed, transferred 5.0 GiB VM-state")
     (rate,) = after(FLIGHT, again, Memory(), 0.0).rates
     assert rate.dirty_bytes_s == pytest.approx(100.0 * MIB)

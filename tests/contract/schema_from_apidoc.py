@@ -52,6 +52,7 @@ SERVED = re.compile(
     | /nodes/\{node\}/(qemu|lxc)/\{vmid\}/status(/(current|start|stop|shutdown|reboot|reset|suspend|resume))?
     | /nodes/\{node\}/qemu/\{vmid\}/(move_disk|resize|unlink)
     | /nodes/\{node\}/lxc/\{vmid\}/(move_volume|resize)
+    | /nodes/\{node\}/qemu/\{vmid\}/monitor
     | /nodes/\{node\}/qemu/\{vmid\}/agent(/(ping|network-get-interfaces|info))?
     """,
     re.VERBOSE,

@@ -123,7 +123,7 @@ def _room(look: Look, target: Node) -> capacity.Room[NodeName]:
         if vmid != look.move.vmid and (guest.node == target.name or vmid in foreign):
             room.claim(target.name, vmid, needs[vmid])
     for vmid, flight in look.memory.flights.items():
-        if vmid != look.move.vmid and target.name in (flight.source, flight.target):
+        if vmid != look.move.vmid and target.name in flight.nodes:
             room.claim(target.name, vmid, needs[vmid])
     return room
 
