@@ -171,7 +171,7 @@ def _arrived(flight: Flight, facts: Facts, guest: Guest, who: str) -> Verdict:
         silence = f"its guest agent does not answer: {facts.agent_error}"
         warning, patience = "; ".join(filter(None, (warning, silence))), max(patience, AGENT_SECONDS)
     ending = Ending(Result.SUCCEEDED, flight.why, f"{who} {now} on {flight.target}", warning=warning)
-    return Verdict(ending, waiting=WELL, patience=patience)
+    return Verdict(ending, waiting=WELL if patience else "", patience=patience)
 
 
 def _misgiving(flight: Flight, facts: Facts) -> str:

@@ -267,7 +267,7 @@ class _Settler:
         waited = now - flight.waiting_since if flight.waiting and flight.waiting == verdict.waiting else 0.0
         if verdict.ending is not None and waited >= verdict.patience:
             return self._end(flight, found, verdict.ending, now)
-        phase = _phase(flight, found.facts.task, verdict)
+        phase = _phase(flight, found.facts, verdict)
         if (phase, verdict.waiting) != (flight.phase, flight.waiting):
             self.store.flight_phase(flight.id, phase, waiting=verdict.waiting, since=now)
         self._learn(learning.meanwhile(flight, found.progress, self.store.memory(), now))
@@ -347,10 +347,11 @@ def origin_after(flight: Flight, result: Result, where: NodeName | None, origin:
     return replace(origin, expected=flight.target) if where == flight.target else origin
 
 
-def _phase(flight: Flight, word: Word, verdict: Verdict) -> FlightPhase:
-    if word is Word.RUNNING:
+def _phase(flight: Flight, facts: Facts, verdict: Verdict) -> FlightPhase:
+    if facts.task is Word.RUNNING:
         return FlightPhase.RUNNING
-    if verdict.waiting == WELL:
+    there = facts.guest is not None and facts.guest.node == flight.target and facts.guest.lock != "migrate"
+    if verdict.waiting == WELL or (there and flight.phase is FlightPhase.ARRIVED):  # a relapse leads nobody back
         return FlightPhase.ARRIVED
     return FlightPhase.SUBMITTING if flight.upid is None else FlightPhase.VERIFYING
 

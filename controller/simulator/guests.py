@@ -78,6 +78,7 @@ class Guest:
     working: float
     written: float
     stops_in: float | None
+    agent: bool = False
     pool: str | None = None
     pending: dict[str, Any] = field(default_factory=dict)
     deletes: dict[str, int] = field(default_factory=dict)

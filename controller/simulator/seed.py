@@ -150,6 +150,7 @@ class GuestFile(_Part):
     stops_in: float | None = Field(
         5.0, description="Seconds that a clean shutdown takes; null = the guest does not listen."
     )
+    agent: bool = Field(False, description="Whether a guest agent runs in it, for one whose `config` names it.")
     ha: dict[str, str | int] | None = Field(None, description="HA resource: `{state: started, …}`.")
 
     @model_validator(mode="after")

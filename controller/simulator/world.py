@@ -168,6 +168,7 @@ class World:
             working=float(file.memory // 10 if file.working is None else file.working),
             written=float(file.written),
             stops_in=file.stops_in,
+            agent=file.agent,
             pool=file.pool,
         )
         for name in file.snapshots:

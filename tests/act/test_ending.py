@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.act.ending import (
+    AGENT_SECONDS,
     GRACE_SECONDS,
     HA_RECOVERY_SECONDS,
     HA_START_SECONDS,
@@ -18,7 +19,7 @@ from controller.act.ending import (
     judge,
 )
 from controller.model.ids import GuestIdentity, GuestKind, NodeName, ObjectRef, Upid, Vmid
-from controller.model.memory import Flight, FlightPhase
+from controller.model.memory import Flight, FlightPhase, Verify
 from controller.model.observed import IDLE_LOCK_SECONDS, Guest, Power
 from controller.model.outcome import Result
 from controller.model.plan import Lane, MoveOptions
@@ -317,3 +318,30 @@ def test_what_has_not_ended_for_sure_is_waited_for(facts: Facts, flight: Flight)
     ending = judge(flight, facts).ending
     if ending is not None and ending.why in (Why.NOT_SUBMITTED, Why.LOCK_LEFT_BEHIND, Why.NODE_OFFLINE, Why.GUEST_GONE):
         assert judge(flight, facts).patience >= GRACE_SECONDS
+
+
+# What has to be seen afterwards
+
+WATCHED = replace(FLIGHT, verify=Verify(10, agent_ping=True))
+ARRIVED = Facts(Word.OK, where=PVE2, guest=guest(PVE2))
+
+
+def test_a_guest_has_to_stay_well_for_as_long_as_its_policy_says() -> None:
+    verdict = judge(WATCHED, ARRIVED)
+    assert verdict.ending is not None
+    assert (verdict.ending.result, verdict.ending.warning, verdict.patience) == (Result.SUCCEEDED, "", 10)
+    relapse = judge(WATCHED, replace(ARRIVED, guest=guest(PVE2, Power.PAUSED)))
+    assert relapse.waiting != verdict.waiting, "a relapse begins the wait anew"
+
+
+def test_a_silent_agent_gets_a_while_and_then_a_warning() -> None:
+    verdict = judge(WATCHED, replace(ARRIVED, agent_error="QEMU guest agent is not running"))
+    assert verdict.ending is not None
+    assert (verdict.ending.result, verdict.patience) == (Result.SUCCEEDED, AGENT_SECONDS)
+    assert verdict.ending.warning == "its guest agent does not answer: QEMU guest agent is not running"
+    assert verdict.waiting == judge(WATCHED, ARRIVED).waiting, "when it answers in between nothing begins anew"
+
+
+def test_a_stopped_guest_has_nothing_to_prove() -> None:
+    moved = replace(OFFLINE_MOVE, verify=Verify(10))
+    assert judge(moved, replace(ARRIVED, guest=guest(PVE2, Power.STOPPED))).patience == 0

@@ -13,7 +13,6 @@ from controller.simulator.api import REASONS, ApiError, Request, Response
 from controller.simulator.nodes import Node
 from controller.simulator.routes import (  # noqa: F401 - importing registers their handlers
     access,
-    agent,
     backup,
     bulk,
     cluster,

@@ -145,10 +145,12 @@ def _history(call: Call, numbers: dict[str, Any]) -> list[dict[str, Any]]:
 @route("GET", "/nodes/{node}/qemu/{vmid}/agent/network-get-interfaces")
 @route("GET", "/nodes/{node}/qemu/{vmid}/agent/info")
 def agent(call: Call) -> dict[str, Any]:
-    """Talk to the guest agent; simulated guests have none that answers."""
+    """Talk to the guest agent; where one runs it answers a ping, and has nothing else to tell."""
     guest = call.guest("qemu")
     if str(guest.config.get("agent", "0")).partition(",")[0] not in ("1", "enabled=1"):
         raise ApiError(500, "No QEMU guest agent configured")
     if not guest.running:
         raise ApiError(500, f"VM {guest.vmid} is not running")
+    if guest.agent and guest.run == "running" and call.request.method == "POST":
+        return {"result": {}}
     raise ApiError(500, "QEMU guest agent is not running")
