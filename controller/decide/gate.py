@@ -3,6 +3,7 @@
 import math
 from datetime import UTC, datetime
 
+from controller.decide import ha_maintenance
 from controller.decide.estimate import at_most
 from controller.decide.explain import not_heeded
 from controller.decide.scene import Scene
@@ -10,7 +11,7 @@ from controller.decide.windows import too_short
 from controller.model.desired import Carriage
 from controller.model.ids import GuestKind, ObjectRef
 from controller.model.observed import Guest, HaNodeState, NodeState, Power
-from controller.model.plan import Blocked, Lane, MoveOptions, Waiting
+from controller.model.plan import Blocked, DrainMode, Lane, MoveOptions, Waiting
 from controller.model.reasons import Why
 
 HA_SETTLED = frozenset({"", "ignored", "started", "stopped", "disabled"})
@@ -96,9 +97,18 @@ def _ha(scene: Scene, guest: Guest, cause: ObjectRef, lane: Lane) -> Waiting | B
         return blocked(guest, Why.HA_UNSETTLED, f"{guest} is in HA state error, which only a person can clear", cause)
     if guest.ha_state not in HA_SETTLED:
         return Waiting(guest.vmid, Why.HA_UNSETTLED, f"{guest} is in HA state {guest.ha_state}", cause)
-    node = scene.seen.nodes[guest.node]
-    if node.ha is HaNodeState.MAINTENANCE and guest.power is not Power.STOPPED:
+    return _ha_maintenance(scene, guest, cause) if guest.power is not Power.STOPPED else None
+
+
+def _ha_maintenance(scene: Scene, guest: Guest, cause: ObjectRef) -> Waiting | None:
+    """In its maintenance mode HA empties the node of its own guests, and nobody else should."""
+    if scene.seen.nodes[guest.node].ha is HaNodeState.MAINTENANCE:
         return Waiting(guest.vmid, Why.HA_UNSETTLED, f"PVE HA itself moves {guest} off {guest.node}", cause)
+    maintenance = scene.wanted.maintenance.get(guest.node)
+    evacuated = maintenance is not None and maintenance.mode is DrainMode.EVACUATE
+    if evacuated and ha_maintenance.awaited(scene.cluster, scene.seen, scene.memory, guest.node):
+        text = f"{guest} is moved by PVE HA as soon as its maintenance of {guest.node} is switched on"
+        return Waiting(guest.vmid, Why.HA_UNSETTLED, text, cause)
     return None
 
 

@@ -7,10 +7,11 @@ healthy for a while, its guests back; then the next one. The first failure stops
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from controller.decide import ha_maintenance
 from controller.decide.selectors import node_labels
 from controller.model.ids import NodeName
 from controller.model.memory import Memory
-from controller.model.observed import Node, NodeState, Observed
+from controller.model.observed import HaNodeState, Node, NodeState, Observed
 from controller.model.override import Order
 from controller.model.plan import Lane, Plan
 from controller.model.turn import HookAction, HookCall, HookRun, Turn, TurnPhase
@@ -186,7 +187,7 @@ class _Roll:
 
     def _healthy(self, turn: Turn, node: Node) -> Turn:
         at = self.seen.at
-        if node.usable and self.seen.quorate:
+        if (node.usable or self._kept_by_us(node)) and self.seen.quorate:
             since = turn.healthy_since
             if not since or _booted(node, at) > since:
                 return replace(turn, healthy_since=at)
@@ -213,6 +214,11 @@ class _Roll:
             text = f"{len(left)} guests of {node} are not home {RETURN_SECONDS / 60:.0f} min after its service"
             return replace(turn, failure=text)
         return replace(turn, failure="")
+
+    def _kept_by_us(self, node: Node) -> bool:
+        """Whether only the HA maintenance that Drover has switched on, and will switch off, keeps guests away."""
+        ours = ha_maintenance.switched_on(self.memory, node.name) is not None
+        return ours and node.state is NodeState.ONLINE and node.ha is HaNodeState.MAINTENANCE
 
     def _to(self, turn: Turn, phase: TurnPhase) -> Turn:
         return replace(turn, phase=phase, since=self.seen.at, healthy_since=0.0)

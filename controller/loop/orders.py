@@ -3,7 +3,7 @@
 Called by `loop.cluster_loop`.
 """
 
-from controller.decide import overrides, rolling
+from controller.decide import ha_maintenance, overrides, rolling
 from controller.decide.maintenances import maintenances
 from controller.model.errors import DroverError, Rejected
 from controller.model.event import Event, EventType
@@ -39,7 +39,8 @@ def carry_out(
         name = overrides.name_of(node)
         done = f"{node} is drained from now on (NodeMaintenance/{name}), until `drover uncordon {node}`"
         return f"{done}{_unarmed(cluster)}", _event(node, f"{by} ordered {node} to be drained", reason, at)
-    if seen.nodes[node].ha is HaNodeState.MAINTENANCE and cluster.spec.maintenance.follow_ha_maintenance:
+    ours = ha_maintenance.switched_on(store.memory(), node) is not None
+    if not ours and seen.nodes[node].ha is HaNodeState.MAINTENANCE and cluster.spec.maintenance.follow_ha_maintenance:
         line = f"ha-manager crm-command node-maintenance disable {node}"
         raise Rejected(Why.TARGET_IN_MAINTENANCE, f"PVE HA keeps {node} in maintenance; on a node of it, run: {line}")
     put_back = f"{by} put {node} back in service"

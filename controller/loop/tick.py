@@ -11,7 +11,7 @@ from controller.act.abort import Guard
 from controller.act.breaker import Breaker
 from controller.act.hooks import Hooks
 from controller.clock import Clock
-from controller.decide import replication, rolling
+from controller.decide import ha_maintenance, replication, rolling
 from controller.decide.windows import next_change
 from controller.loop.planner import Planner
 from controller.model.errors import DroverError
@@ -113,11 +113,11 @@ def _turned(parts: Parts, specs: Specs, seen: Observed, plan: Plan | None) -> tu
 
 def _with_hooks(parts: Parts, specs: Specs, view: ClusterView) -> ClusterView:
     """Hooks that have to run are started; nobody waits for them here."""
-    plan = view.plan
-    if plan is None:
+    plan, seen = view.plan, view.seen
+    if plan is None or seen is None:
         return view
     may_start = not plan.unsafe and view.armed.ok and parts.superseded() is None
-    wanted = rolling.hooks(specs, plan, view.memory)
+    wanted = (*rolling.hooks(specs, plan, view.memory), *ha_maintenance.calls(specs, seen, plan, view.memory))
     try:
         happened = parts.hooks.tend(wanted, start=may_start)
         asked = {call.key for call in wanted}

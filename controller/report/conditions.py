@@ -320,8 +320,11 @@ def _implied(ref: ObjectRef, now: _Now) -> Statement:
     if ordered is not None and ordered.order is Order.DRAIN:
         text = f"ordered by {ordered.by} with `drover drain`; `drover uncordon {ordered.node}` ends it"
         return say("Accepted", True, Why.OVERRIDDEN, text)
-    node = next((item for item in now.specs.nodes.values() if item.node_name in nodes), None)
-    source = f"the label of {node.ref}" if node is not None else "PVE HA's maintenance of the node"
+    key = now.specs.clusters[now.view.cluster].spec.maintenance.label_key
+    labelled = (item for item in now.specs.nodes.values() if item.node_name in nodes and key in item.metadata.labels)
+    node = next(labelled, None)
+    line = f"`ha-manager crm-command node-maintenance disable {some(sorted(nodes))}`"
+    source = f"the label of {node.ref}" if node is not None else f"PVE HA's maintenance of the node, which {line} ends"
     return say("Accepted", True, Why.ACCEPTED, f"implied by {source}")
 
 

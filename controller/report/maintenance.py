@@ -91,7 +91,7 @@ def statements(drains: Sequence[Drain], view: ClusterView, progress: Progress) -
     active = len(progress.remaining) > len(progress.blocked)
     text = _sentence(nodes, progress)
     done = f"no guest that has to leave is on {nodes}: safe to service"
-    whom = by_reason(progress.blocked, view.seen)
+    whom = f"{by_reason(progress.blocked, view.seen)}{_ha_lines(drains)}"
     why_not = Why.DRAIN_BLOCKED if stuck and not active else Why.DRAINING
     hold = _hold(drains, view, progress)
     if hold is not None:
@@ -105,6 +105,13 @@ def statements(drains: Sequence[Drain], view: ClusterView, progress: Progress) -
         _in_time(nodes, drains),
         say("Drained", drained, Why.DRAINED if drained else why_not, done if drained else text),
     ]
+
+
+def _ha_lines(drains: Sequence[Drain]) -> str:
+    """What to type where HA's own rules would take guests back: PVE has no API for it, and a hook may do it."""
+    nodes = sorted(d.node for d in drains if any(item.why is Why.HA_WOULD_UNDO for item in d.blocked))
+    lines = [f"`ha-manager crm-command node-maintenance enable {node}`" for node in nodes]
+    return f"; on a node of the cluster run: {', '.join(lines)}" if lines else ""
 
 
 def _feasible(nodes: str, progress: Progress) -> Statement:

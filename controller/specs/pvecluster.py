@@ -229,8 +229,8 @@ class Maintenance(Model):
     """A node in PVE HA's maintenance mode counts as labelled."""
     template: MaintenanceTemplate = Field(default_factory=MaintenanceTemplate)
     """How nodes in implied maintenance are evacuated."""
-    ha_maintenance_hook: Annotated[Word | None, NotYet()] = None
-    """Name of a hook in the machine's settings that switches PVE HA's maintenance mode."""
+    ha_maintenance_hook: Word | None = None
+    """Name of a hook in the machine's settings that switches PVE HA's maintenance mode of a node that is emptied."""
     drained_hook: Word | None = None
     """Name of a hook in the machine's settings to run when a node of a rolling maintenance is drained."""
 
