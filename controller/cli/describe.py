@@ -42,11 +42,30 @@ def _object(item: Data, client: Client) -> Iterator[str]:
     if percent is not None:
         yield from _heading("Progress")
         yield f"  {bar(percent / 100)} {percent:.0f} %"
+        yield from (f"  {text}" for text in _standing(item, client.now))
     rest = {k: v for k, v in status.items() if k not in ("conditions", "blockedGuests", "progressPercent") and v != []}
     yield from _block("Status", rest)
     yield from _conditions(item, client.now)
     yield from _blocked(item)
     yield from _events(client, f"{item.get('kind')}/{text_at(item, '.metadata.name')}")
+
+
+def _standing(item: Data, now: float) -> Iterator[str]:
+    """How many guests are where, and when it will be over, as `drover status` says it."""
+    counts = {
+        key: int(number_at(item, f".status.guests.{key}") or 0) for key in ("total", "moved", "moving", "blocked")
+    }
+    waiting = int(number_at(item, ".status.guests.remaining") or 0) - counts["moving"] - counts["blocked"]
+    words = {"away": counts["moved"], "moving": counts["moving"], "waiting": waiting, "blocked": counts["blocked"]}
+    if counts["total"]:
+        told = ", ".join(f"{count} {word}" for word, count in words.items() if count > 0)
+        yield f"{count_of(counts['total'], 'guest')}: {told}"
+    likely, late = (epoch_of(text_at(item, f".status.{key}CompletionTime")) for key in ("estimated", "late"))
+    if likely is not None and late is not None:
+        yield f"about {duration(likely - now)} left (nine times in ten within {duration(late - now)})"
+    makespan, bound = (number_at(item, f".status.{key}Seconds") for key in ("makespan", "lowerBound"))
+    if makespan and bound:
+        yield f"{duration(makespan)} in all, no order is faster than {duration(bound)} ({makespan / bound:.2f}x)"
 
 
 def _guest(item: Data, client: Client) -> Iterator[str]:

@@ -4,6 +4,8 @@ Colours are ANSI codes that click takes out again where the output is no termina
 """
 
 import json
+import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -60,6 +62,32 @@ def bar(fraction: float, width: int = 20) -> str:
     """A bar of block characters."""
     full = round(width * min(1.0, max(0.0, fraction)))
     return "█" * full + "░" * (width - full)
+
+
+_CODE = re.compile(r"(\x1b\[\d*m)")
+
+
+def fit(line: str, width: int) -> str:
+    """`line` cut to `width` characters, codes of colours not counted; a line that is too long ends in `…`. 0 = no limit."""
+    if not width or len(_CODE.sub("", line)) <= width:
+        return line
+    left, kept = width - 1, []
+    for part in _CODE.split(line):
+        if _CODE.fullmatch(part):
+            kept.append(part)
+            continue
+        kept.append(part[: max(0, left)])
+        if 0 <= left < len(part):
+            kept.append("…")
+        left -= len(part)
+    return "".join(kept)
+
+
+def wrapped(text: str, width: int, *, indent: int, tone: str = "") -> list[str]:
+    """`text` as lines of at most `width` characters, each indented; one line when there is no limit (0)."""
+    said, room = plain(text), max(20, width - indent)
+    lines = textwrap.wrap(said, room, break_on_hyphens=False) if width else [said]
+    return [" " * indent + paint(line, tone) for line in lines]
 
 
 def structured(data: object, form: str) -> str:

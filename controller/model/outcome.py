@@ -70,6 +70,11 @@ class Progress:
             return None
         return max(0.0, self.total_bytes - self.transferred_bytes) / self.rate_bytes_s
 
+    @property
+    def percent(self) -> int | None:
+        """Of the bytes, 99 at most: the end is observed, not counted. None while PVE has not said how much there is to send."""
+        return min(99, int(100 * self.transferred_bytes / self.total_bytes)) if self.total_bytes else None
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

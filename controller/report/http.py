@@ -23,7 +23,7 @@ from controller.report.board import Board, Published
 from controller.report.metrics import Metrics, Scrape
 from controller.report.objects import Data
 from controller.report.overview import overview
-from controller.report.page import page
+from controller.report.page import REFRESH_SECONDS, page
 from controller.report.units import timestamp
 from controller.settings import HttpSettings
 from controller.specs import API_VERSION, KINDS, Specs
@@ -148,8 +148,11 @@ class _Served:
         """End the streams, which would otherwise hold a shutdown up."""
         self._stopping.set()
 
-    async def page(self, _request: web.Request) -> web.StreamResponse:
-        return web.Response(text=page(overview(self._board)), content_type="text/html")
+    async def page(self, request: web.Request) -> web.StreamResponse:
+        """The page; `?refresh=30` renews it less often, `?refresh=0` never."""
+        asked = request.query.get("refresh", "")
+        refresh = min(int(asked), 3600) if asked.isascii() and asked.isdigit() and len(asked) < 9 else REFRESH_SECONDS
+        return web.Response(text=page(overview(self._board), refresh), content_type="text/html")
 
     async def metrics(self, _request: web.Request) -> web.StreamResponse:
         return web.Response(body=await self._scrape.text(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})

@@ -38,9 +38,8 @@ class MaintenanceState(StrEnum):
             return cls.DRAINED
         if drain.hold is not None:
             return cls.HELD
-        return (
-            cls.BLOCKED if {item.vmid for item in drain.blocked} >= {*drain.remaining, *drain.moving} else cls.DRAINING
-        )
+        stuck = {item.vmid for item in drain.blocked}
+        return cls.BLOCKED if stuck and stuck >= {*drain.remaining, *drain.moving} else cls.DRAINING
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,8 @@
 """Everything at a glance, as one value: what the page and `drover status` show. Made from the board; also read back by `cli`."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
 
 from controller import __version__
 from controller.model.condition import Status
@@ -12,12 +10,14 @@ from controller.model.errors import DroverError
 from controller.model.event import Event, EventType
 from controller.model.ids import ClusterName, NodeName, ObjectRef, Vmid
 from controller.model.observed import Guest, Node, NodeState, Observed
+from controller.model.outcome import Outcome
 from controller.model.override import Order, Override
-from controller.model.plan import Drain
+from controller.model.replication import JobHealth
+from controller.model.view import ClusterView
 from controller.report import replication
 from controller.report.board import Board, Published
+from controller.report.evacuation import DrainLine, Line, drain_line
 from controller.report.guests import GuestState, Verdict, verdicts
-from controller.report.maintenance import MaintenanceState
 from controller.report.statement import ObjectStatus
 from controller.report.units import timestamp
 
@@ -25,13 +25,13 @@ EVENTS = 12
 """Events in an overview, the latest of all clusters."""
 GUESTS = 50
 """Waiting and blocked guests in an overview, per cluster; there are views for the rest."""
+SYNCS = 12
+"""Replication jobs that are not in sync, per cluster."""
+NAMED = 3
+"""Guests that are named of those that wait for the same reason."""
 
 
-class _Line(BaseModel):
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
-
-
-class Said(_Line):
+class Said(Line):
     """One condition in short."""
 
     status: str
@@ -39,7 +39,7 @@ class Said(_Line):
     message: str
 
 
-class NodeLine(_Line):
+class NodeLine(Line):
     """One node. Bytes; None where PVE says nothing. `guest_memory_bytes`: configured memory of guests that hold any."""
 
     name: str
@@ -49,23 +49,13 @@ class NodeLine(_Line):
     memory_bytes: int | None = None
     memory_used_bytes: int | None = None
     guest_memory_bytes: int = 0
+    moves_in: int = 0  # under way
+    moves_out: int = 0
+    in_bytes_per_second: float | None = None  # that migrations are sending to it and from it; None = PVE has not said
+    out_bytes_per_second: float | None = None
 
 
-class DrainLine(_Line):
-    """One node in maintenance and how far it is."""
-
-    name: str
-    node: str
-    state: str
-    percent: int
-    message: str
-    reason: str = ""
-    eta_seconds: float | None = None  # from now
-    late_seconds: float | None = None  # nine times in ten it is over by then
-    lower_bound_seconds: float | None = None  # no order of what is left is faster
-
-
-class OrderLine(_Line):
+class OrderLine(Line):
     """What was ordered by hand about a node: `drain` or `uncordon`."""
 
     node: str
@@ -75,7 +65,7 @@ class OrderLine(_Line):
     age_seconds: float
 
 
-class MoveLine(_Line):
+class MoveLine(Line):
     """One guest on its way. `percent` is None while PVE has not said how much there is to send."""
 
     vmid: int
@@ -92,9 +82,17 @@ class MoveLine(_Line):
     total_bytes: int | None = None
     bytes_per_second: float | None = None
     eta_seconds: float | None = None
+    dirty_bytes_per_second: float | None = None
+    downtime_limit_ms: int | None = None
+    waiting: str = ""  # what keeps it from being called ended
+
+    @property
+    def remaining_bytes(self) -> int | None:
+        """What is still to be sent, as far as PVE has said."""
+        return max(0, self.total_bytes - self.transferred_bytes) if self.total_bytes else None
 
 
-class GuestLine(_Line):
+class GuestLine(Line):
     """One guest that waits or is blocked."""
 
     vmid: int
@@ -108,7 +106,42 @@ class GuestLine(_Line):
     cause: str
 
 
-class EventLine(_Line):
+class WaitLine(Line):
+    """Guests that wait, or are blocked, for the same reason; message and remedy are the first one's."""
+
+    state: str
+    reason: str
+    count: int
+    guests: tuple[str, ...]  # the first of them
+    message: str
+    remedy: str
+
+
+class HaltedLine(Line):
+    """One guest that was asked to shut down so that its node gets empty."""
+
+    vmid: int
+    name: str
+    node: str
+    elsewhere: bool  # started again on another node, instead of after the maintenance
+    starting: bool
+    age_seconds: float
+
+
+class SyncLine(Line):
+    """One replication job that is not in sync; its lag in seconds, None before the first sync."""
+
+    job: str
+    name: str
+    source: str
+    target: str
+    state: str
+    for_move: bool
+    lag_seconds: float | None
+    message: str
+
+
+class EventLine(Line):
     """One event."""
 
     cluster: str
@@ -120,7 +153,7 @@ class EventLine(_Line):
     age_seconds: float
 
 
-class ClusterLine(_Line):
+class ClusterLine(Line):
     """One cluster."""
 
     name: str
@@ -139,11 +172,16 @@ class ClusterLine(_Line):
     moves: tuple[MoveLine, ...]
     troubled: tuple[GuestLine, ...]
     more_troubled: int
+    waits: tuple[WaitLine, ...] = ()
+    halted: tuple[HaltedLine, ...] = ()
     violations: tuple[str, ...]
     replication: tuple[str, ...] = ()
+    syncs: tuple[SyncLine, ...] = ()
+    jobs: dict[str, int]  # replication jobs by state
+    max_lag_seconds: float | None = None
 
 
-class SourceLine(_Line):
+class SourceLine(Line):
     """The source."""
 
     revision: str
@@ -153,7 +191,7 @@ class SourceLine(_Line):
     complete: bool
 
 
-class Overview(_Line):
+class Overview(Line):
     """The whole."""
 
     version: str
@@ -192,7 +230,13 @@ def _cluster(name: str, shown: Published, board: Board, now: float) -> ClusterLi
         if verdict.state in (GuestState.BLOCKED, GuestState.WAITING)
     ]
     troubled.sort(key=lambda line: (line.state != GuestState.BLOCKED, line.vmid))
-    drains = tuple(_drain(drain, shown.statuses.get(drain.ref)) for drain in (view.plan.drains if view.plan else ()))
+    planned = view.plan.drains if view.plan is not None else ()
+    attempts = _attempts(shown) if any(not drain.drained for drain in planned) else ()
+    drains = tuple(
+        drain_line(drain, shown.statuses.get(drain.ref), view, said=said, attempts=attempts, now=now)
+        for drain in planned
+    )
+    moves = _moves(shown, now)
     status = shown.statuses.get(ObjectRef("PveCluster", name))
     return ClusterLine(
         name=name,
@@ -205,14 +249,77 @@ def _cluster(name: str, shown: Published, board: Board, now: float) -> ClusterLi
         guests={state: sum(verdict.state is state for verdict in said.values()) for state in GuestState},
         planned=len(view.plan.all_moves) if view.plan is not None else 0,
         digest=view.plan.digest if view.plan is not None else "",
-        nodes=_nodes(view.seen, drains),
+        nodes=_nodes(view.seen, drains, moves),
         drains=drains,
         orders=tuple(_order(order, now) for _, order in sorted(view.memory.overrides.items())),
-        moves=_moves(shown, now),
+        moves=moves,
         troubled=tuple(troubled[:GUESTS]),
         more_troubled=max(0, len(troubled) - GUESTS),
+        waits=_waits(troubled),
+        halted=_halted(view, now),
         violations=tuple(item.message for item in view.plan.violations) if view.plan is not None else (),
         replication=tuple(replication.problems(view))[:GUESTS],
+        syncs=_syncs(view),
+        jobs=dict(Counter(str(job.health) for job in view.jobs)),
+        max_lag_seconds=max((job.lag_seconds for job in view.jobs if job.lag_seconds is not None), default=None),
+    )
+
+
+def _attempts(shown: Published) -> tuple[Outcome, ...]:
+    # As with events: a state file that can't be read is said elsewhere.
+    with suppress(DroverError):
+        return shown.attempts()
+    return ()
+
+
+def _waits(troubled: Iterable[GuestLine]) -> tuple[WaitLine, ...]:
+    groups: dict[tuple[str, str], list[GuestLine]] = {}
+    for line in troubled:
+        groups.setdefault((line.state, line.reason), []).append(line)
+    return tuple(
+        WaitLine(
+            state=state,
+            reason=reason,
+            count=len(lines),
+            guests=tuple(f"{line.noun} {line.vmid} {line.name}".rstrip() for line in lines[:NAMED]),
+            message=lines[0].message,
+            remedy=lines[0].remedy,
+        )
+        for (state, reason), lines in groups.items()
+    )
+
+
+def _halted(view: ClusterView, now: float) -> tuple[HaltedLine, ...]:
+    return tuple(
+        HaltedLine(
+            vmid=vmid,
+            name=item.name,
+            node=item.node,
+            elsewhere=item.elsewhere,
+            starting=item.started_at > 0,
+            age_seconds=max(0.0, now - (item.started_at or item.at)),
+        )
+        for vmid, item in sorted(view.memory.halted.items())[:GUESTS]
+    )
+
+
+def _syncs(view: ClusterView) -> tuple[SyncLine, ...]:
+    """Jobs that somebody may wait for: those of moves first, then the latest behind."""
+    open_ones = [job for job in view.jobs if job.health is not JobHealth.IN_SYNC]
+    open_ones.sort(key=lambda job: (not job.for_move, job.last_sync is not None, -(job.lag_seconds or 0.0), job.job_id))
+    guests = view.seen.guests if view.seen is not None else {}
+    return tuple(
+        SyncLine(
+            job=job.job_id,
+            name=guests[job.vmid].name if job.vmid in guests else "",
+            source=job.source,
+            target=job.target,
+            state=str(job.health),
+            for_move=job.for_move,
+            lag_seconds=job.lag_seconds,
+            message=job.message,
+        )
+        for job in open_ones[:SYNCS]
     )
 
 
@@ -223,17 +330,19 @@ def _said(status: ObjectStatus | None, type_: str) -> Said:
     return Said(status=condition.status, reason=condition.reason, message=condition.message)
 
 
-def _nodes(seen: Observed | None, drains: Sequence[DrainLine]) -> tuple[NodeLine, ...]:
+def _nodes(seen: Observed | None, drains: Sequence[DrainLine], moves: Sequence[MoveLine]) -> tuple[NodeLine, ...]:
     if seen is None:
         return ()
     homes: dict[NodeName, list[Guest]] = {name: [] for name in seen.nodes}
     for guest in seen.guests.values():
         homes.setdefault(guest.node, []).append(guest)
     states = {drain.node: drain.state for drain in drains}
-    return tuple(_node(node, homes[name], states.get(name, "")) for name, node in sorted(seen.nodes.items()))
+    return tuple(_node(node, homes[name], states.get(name, ""), moves) for name, node in sorted(seen.nodes.items()))
 
 
-def _node(node: Node, guests: Sequence[Guest], maintenance: str) -> NodeLine:
+def _node(node: Node, guests: Sequence[Guest], maintenance: str, moves: Sequence[MoveLine]) -> NodeLine:
+    coming = [move for move in moves if move.target == node.name]
+    going = [move for move in moves if move.source == node.name]
     held = sum(guest.memory_bytes or 0 for guest in guests if guest.power.holds_memory and not guest.template)
     state = str(node.state) if node.usable or node.state is not NodeState.ONLINE else f"HA {node.ha}"
     return NodeLine(
@@ -244,23 +353,17 @@ def _node(node: Node, guests: Sequence[Guest], maintenance: str) -> NodeLine:
         memory_bytes=node.memory_bytes,
         memory_used_bytes=node.memory_used_bytes,
         guest_memory_bytes=held,
+        moves_in=len(coming),
+        moves_out=len(going),
+        in_bytes_per_second=_rate(coming),
+        out_bytes_per_second=_rate(going),
     )
 
 
-def _drain(drain: Drain, status: ObjectStatus | None) -> DrainLine:
-    percent = status.fields.get("progressPercent", 0) if status is not None else 0
-    condition = status.condition("Drained") if status is not None else None
-    return DrainLine(
-        name=drain.ref.name,
-        node=drain.node,
-        state=MaintenanceState.of(drain),
-        percent=percent if isinstance(percent, int) else 0,
-        message=condition.message if condition is not None else drain.message,
-        reason=drain.reason,
-        eta_seconds=drain.outlook.likely_seconds if drain.outlook is not None else None,
-        late_seconds=drain.outlook.late_seconds if drain.outlook is not None else None,
-        lower_bound_seconds=drain.outlook.bound_seconds if drain.outlook is not None else None,
-    )
+def _rate(moves: Iterable[MoveLine]) -> float | None:
+    """Of all of them together, as far as PVE has said: one that is prepared or finished sends nothing."""
+    known = [move.bytes_per_second for move in moves if move.bytes_per_second is not None]
+    return sum(known) if known else None
 
 
 def _order(order: Override, now: float) -> OrderLine:
@@ -285,11 +388,14 @@ def _moves(shown: Published, now: float) -> tuple[MoveLine, ...]:
                 cause=str(flight.cause),
                 phase=(progress.phase if progress is not None and flight.sends else "") or str(flight.phase),
                 seconds=max(0.0, now - flight.started_at),
-                percent=min(99, int(100 * sent / total)) if total else None,
+                percent=progress.percent if progress is not None else None,
                 transferred_bytes=sent,
                 total_bytes=total,
                 bytes_per_second=progress.rate_bytes_s if progress is not None else None,
                 eta_seconds=progress.eta_seconds if progress is not None else None,
+                dirty_bytes_per_second=progress.dirty_bytes_s if progress is not None else None,
+                downtime_limit_ms=progress.downtime_limit_ms if progress is not None else None,
+                waiting=flight.waiting,
             )
         )
     return tuple(lines)

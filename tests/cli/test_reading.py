@@ -5,18 +5,22 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+import click
 import pytest
 import yaml
 from click.testing import Result
 
 from controller.cli.client import Client
-from controller.cli.status import in_one_line
+from controller.cli.status import show
+from controller.cli.watch import Changes, Screen
+from controller.report.overview import overview
 from tests.cli.daemon import Daemon
 from tests.report import scene
 
 Said = Callable[..., Result]
 
 ANSI = re.compile(r"\x1b\[")
+ANSI_CODE = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
 
 
 def table(text: str) -> list[list[str]]:
@@ -30,9 +34,11 @@ def test_status_shows_drains_moves_and_what_is_blocked_with_reason_and_remedy(sa
     for line in (
         "default (lab)  Enforce  Ready  Armed  seen 0s ago",
         "  7 guests: 3 fine, 1 planned, 1 waiting, 1 blocked, 1 moving",
-        "  pve1  Draining  ██░░░░░░░░░░░░░░░░░░  8 %  1 of 5 guests moved away from pve1, 1 moving, 1 blocked (new firmware)",
-        "  VM 101  db-1  pve1 -> pve2  ████████░░░░░░░░  50 %  4.0 GiB of 8.0 GiB  112 MiB/s  36s left  NodeMaintenance, Memory",
-        "  ! VM 105  build  on pve1  NoTargetFits: no node can take VM 105 build (48 GiB): pve2 has 30 GiB free",
+        "  pve1  Draining  ██░░░░░░░░░░░░░░░░░░    8 %  "
+        + "1 of 5 guests moved away from pve1, 1 moving, 1 blocked; 2 waiting; new firmware",
+        "  VM 101  db-1  pve1 -> pve2  ████████░░░░░░░░  50 %  4.0 GiB to go  112 MiB/s  36s left  Memory  "
+        + "NodeMaintenance, downtime up to 1000 ms",
+        "  ! VM 105 build on pve1  NoTargetFits: no node can take VM 105 build (48 GiB): pve2 has 30 GiB free",
         "      Free memory, add a node, or relax a policy.",
         "policies/apart.yaml:9:5: spec.keepApart.maxPerDomain: has to be 1 or more; allowed: a whole number",
     ):
@@ -136,8 +142,89 @@ def test_the_stream_behind_watch_speaks_at_once_and_after_every_change(daemon: D
 
 
 def test_watch_without_a_terminal_prints_one_line_per_change(daemon: Daemon) -> None:
-    line = in_one_line(Client(daemon.url).overview())
-    assert line == "default: 3 fine, 1 planned, 1 waiting, 1 blocked, 1 moving; pve1 draining 8%"
+    client, changes = Client(daemon.url), Changes()
+    first = client.overview()
+    assert list(changes.between(first)) == [
+        "default: 3 fine, 1 planned, 1 waiting, 1 blocked, 1 moving",
+        "pve1 draining 8 %: 1 of 5 guests moved away from pve1, 1 moving, 1 blocked",
+        "moving: VM 101 db-1 pve1 -> pve2 50 % at 112 MiB/s, 36s left",
+        f"blocked: 1 NoTargetFits: {scene.BLOCKED.message} ({scene.BLOCKED.remedy})",
+    ]
+    assert list(changes.between(first)) == [], "what stays is not told again"
+    [cluster], [drain], [move] = first.clusters, first.clusters[0].drains, first.clusters[0].moves
+    later = cluster.model_copy(
+        update={
+            "drains": (drain.model_copy(update={"percent": 9, "eta_seconds": 99.0}),),
+            "moves": (move.model_copy(update={"percent": 76, "eta_seconds": None, "bytes_per_second": None}),),
+        }
+    )
+    [event, *_] = first.events
+    news = (event.model_copy(update={"count": event.count + 1}), *first.events)
+    assert list(changes.between(first.model_copy(update={"clusters": (later,), "events": news}))) == [
+        "moving: VM 101 db-1 pve1 -> pve2 76 %",
+        f"event: {event.about} {event.reason}: {event.message}",
+    ]
+
+
+def test_status_says_what_each_node_sends_and_how_long_the_drain_takes(said: Said, daemon: Daemon) -> None:
+    board = daemon.board
+    assert board is not None
+    daemon.call(lambda: board.publish(scene.FORESEEN, scene.SPECS, scene.said_of(scene.FORESEEN), None))
+    lines = said("status", "--server", daemon.url).output.splitlines()
+    assert (
+        "      since 5m00s; about 1m30s left (nine times in ten within 2m00s); 6m30s in all, no order is faster than 6m00s (1.08x)"
+        in lines
+    )
+    nodes = {row[0]: row[-2:] for row in table("\n".join(lines)) if row[0] in ("pve1", "pve2")}
+    assert nodes == {"pve1": ["-", "112 MiB/s"], "pve2": ["112 MiB/s", "-"]}
+    assert "  900 crm of pve1: starts again when pve1 is back; was asked to shut down 1m00s ago" in lines
+    assert "  ~ 1 for SlotTaken: pve1 sends 2 guests already" in lines
+    assert any(re.match(r"  101-0 +db-1 +pve1 -> pve2 +Syncing +no copy yet, for a move", line) for line in lines)
+    described = said("describe", "nm", "label-pve1", "--server", daemon.url).output
+    assert (
+        "  about 1m30s left (nine times in ten within 2m00s)\n  6m30s in all, no order is faster than 6m00s (1.08x)"
+        in described
+    )
+
+
+@pytest.mark.parametrize("width", [40, 80, 119, 200])
+def test_no_line_is_longer_than_the_terminal_and_every_reason_is_there(daemon: Daemon, width: int) -> None:
+    seen = Client(daemon.url).overview()
+    lines = [ANSI_CODE.sub("", line) for line in show(seen, width)]
+    assert max(map(len, lines)) <= width
+    words = " ".join(" ".join(lines).split())
+    for text in (scene.BLOCKED.message, scene.BLOCKED.remedy, "1 moving, 1 blocked", "pve1 -> pve2", "50 %"):
+        assert text in words
+
+
+def test_thousands_of_guests_that_wait_or_are_blocked_are_counted(daemon: Daemon) -> None:
+    board, _ = scene.board(scene.crowded(5000))
+    seen = overview(board)
+    lines = list(show(seen, 80))
+    assert len(lines) < 120
+    assert any(line.startswith("  ~ 2500 for SlotTaken: ") for line in lines)
+    assert any("and 2490 more (in all 2500 NoTargetFits): drover get guests" in line for line in lines)
+    assert len(list(Changes().between(seen))) < 20
+
+
+def test_a_picture_that_is_too_tall_says_how_much_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("LINES", "10")
+    screen = Screen()
+    with click.Context(click.Command("status"), color=True).scope():
+        screen.draw(lambda width: [f"{number} of {width}" for number in range(30)])
+        screen.draw(lambda _width: ["one"])
+    clear, home = "\x1b[2J", "\x1b[H"
+    first, second = capsys.readouterr().out.split(home)[1:]
+    shown = ANSI_CODE.sub("", first).splitlines()
+    assert shown == [
+        *(f"{number} of 60" for number in range(8)),
+        "… 22 more lines: a taller terminal, or drover status",
+    ]
+    assert clear not in second
+    assert second == "one\x1b[K\n\x1b[J"
 
 
 def test_colours_are_for_terminals_that_want_them(said: Said, daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:

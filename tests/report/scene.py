@@ -7,17 +7,19 @@ from pathlib import Path
 from controller.model.errors import DroverError
 from controller.model.event import Event
 from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName, ObjectRef, Upid, Vmid
-from controller.model.memory import Backoff, Flight, FlightPhase, Memory, Origin
+from controller.model.memory import Backoff, Flight, FlightPhase, Halted, Memory, Origin
 from controller.model.observed import Guest, Node, NodeState, Observed, Power
 from controller.model.outcome import Outcome, Progress, Result
 from controller.model.override import Order
-from controller.model.plan import Blocked, Drain, DrainMode, Lane, Move, MoveOptions, Plan, Violation, Waiting
+from controller.model.plan import Blocked, Drain, DrainMode, Lane, Move, MoveOptions, Outlook, Plan, Violation, Waiting
 from controller.model.reasons import Why
+from controller.model.replication import JobHealth, JobReport
 from controller.model.view import ClusterView, Finding
 from controller.report import events
 from controller.report.board import Board
 from controller.report.conditions import statuses
 from controller.report.metrics import Metrics
+from controller.report.statement import ObjectStatus
 from controller.report.store import Store
 from controller.specs import KINDS, Problem, Resource, Specs
 from controller.yamlpos import Position
@@ -192,6 +194,43 @@ VIEW = ClusterView(
     CLUSTER, NOW, CONNECTED, ARMED, seen=ARRIVED, plan=PLAN, memory=MEMORY, progress={Vmid(101): PROGRESS},
     outcomes=(SUCCESS, FAILURE), ticks=7, tick_seconds=0.2,
 )  # fmt: skip
+# The same drain, with an estimate, a guest that was shut down, and a replica that a move waits for.
+FORESEEN = replace(
+    VIEW,
+    plan=replace(PLAN, drains=(replace(DRAIN, outlook=Outlook(90.0, 120.0, 60.0)),)),
+    memory=replace(
+        MEMORY,
+        halted={
+            Vmid(900): Halted(
+                GuestIdentity(Vmid(900), GuestKind.QEMU), "crm", PVE1, LABEL, elsewhere=False, at=NOW - 60
+            )
+        },
+    ),
+    jobs=(
+        JobReport("101-0", Vmid(101), PVE1, PVE2, "*/15", "pairs", JobHealth.SYNCING, "copying", for_move=True),
+        JobReport(
+            "103-0", Vmid(103), PVE2, PVE3, "*/15", "pairs", JobHealth.IN_SYNC, "", lag_seconds=40.0, last_sync=NOW - 40
+        ),
+    ),
+)
+
+
+def said_of(view: ClusterView) -> Mapping[ObjectRef, ObjectStatus]:
+    """The statuses that go with a view."""
+    return statuses(SPECS, (PROBLEM,), view, {})
+
+
+def crowded(count: int) -> ClusterView:
+    """`count` guests on one node that is drained: one half waits for a slot, the other fits nowhere."""
+    guests = by_vmid(*(guest(1000 + number, f"g{number}", PVE1) for number in range(count)))
+    vmids = sorted(guests)
+    stuck = tuple(replace(BLOCKED, vmid=vmid) for vmid in vmids[: count // 2])
+    waits = tuple(Waiting(vmid, Why.SLOT_TAKEN, "pve1 sends 2 guests already", LABEL) for vmid in vmids[count // 2 :])
+    drain = replace(DRAIN, remaining=tuple(vmids), moving=(), blocked=stuck, outlook=Outlook(90.0, 120.0, 60.0))
+    plan = replace(PLAN, moves=(), waiting=waits, blocked=stuck, flying=(), fine=frozenset(), drains=(drain,))
+    return replace(VIEW, seen=replace(SEEN, guests=guests), plan=plan, memory=Memory(), progress={})
+
+
 PROBLEM = Problem(
     Position("policies/apart.yaml", 9, 5), "spec.keepApart.maxPerDomain", "has to be 1 or more", "a whole number", APART
 )

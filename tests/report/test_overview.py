@@ -1,0 +1,113 @@
+"""The live view of a drain: what the overview counts, and what the page makes of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from controller.model.ids import Vmid
+from controller.report.evacuation import AWAY, NEXT, STUCK, DrainLine
+from controller.report.maintenance import MaintenanceState
+from controller.report.overview import GUESTS, overview
+from controller.report.page import page
+from tests.report import scene
+from tests.report.test_http import Tags, get
+
+
+def drain_of(view: object = scene.FORESEEN) -> DrainLine:
+    board, _ = scene.board(view)  # type: ignore[arg-type]  # a view
+    return overview(board).clusters[0].drains[0]
+
+
+def test_a_drain_has_counts_estimates_and_what_no_order_could_beat() -> None:
+    drain = drain_of()
+    assert (drain.total, drain.away, drain.moving, drain.waiting, drain.blocked, drain.shut_down) == (5, 1, 1, 2, 1, 1)
+    assert (drain.elapsed_seconds, drain.eta_seconds, drain.late_seconds) == (300.0, 90.0, 120.0)
+    assert (drain.makespan_seconds, drain.makespan_bound_seconds) == (390.0, 360.0)
+    assert drain.ratio == 390 / 360
+
+
+def test_an_estimate_is_counted_from_the_look_it_was_made_of() -> None:
+    assert scene.FORESEEN.plan is not None
+    older = replace(scene.FORESEEN, plan=replace(scene.FORESEEN.plan, at=scene.NOW - 30))
+    drain = drain_of(older)
+    assert (drain.eta_seconds, drain.late_seconds, drain.lower_bound_seconds) == (60.0, 90.0, 30.0)
+
+
+def test_every_guest_of_a_drain_has_one_bar_in_the_order_of_leaving(tmp_path: Path) -> None:
+    state = scene.store(tmp_path)
+    board, _ = scene.board(scene.FORESEEN, store=state)
+    bars = overview(board).clusters[0].drains[0].bars
+    state.close()
+    assert [(bar.vmid, bar.state, bar.target, bar.reason) for bar in bars] == [
+        (104, "Away", "pve2", ""),
+        (101, "Moving", "pve2", "Memory"),
+        (102, "Waiting", "pve3", "NodeMaintenance"),
+        (201, "Waiting", "pve2", "SlotTaken"),
+        (105, "Blocked", "", "NoTargetFits"),
+    ]
+    assert [(bar.begin_seconds, round(bar.end_seconds or 0)) for bar in bars[:2]] == [(253.5, 295), (259.0, 337)]
+
+
+def test_a_guest_that_was_shut_down_says_so() -> None:
+    memory = replace(scene.MEMORY, halted={Vmid(102): replace(scene.FORESEEN.memory.halted[Vmid(900)])})
+    states = {bar.vmid: bar.state for bar in drain_of(replace(scene.FORESEEN, memory=memory)).bars}
+    assert states[102] == "ShutDown"
+
+
+def test_an_empty_node_that_is_looked_at_once_more_is_not_blocked() -> None:
+    nobody = replace(scene.DRAIN, remaining=(), moving=(), blocked=())
+    assert MaintenanceState.of(nobody) is MaintenanceState.DRAINING
+    assert (
+        MaintenanceState.of(replace(nobody, remaining=(Vmid(105),), blocked=(scene.BLOCKED,)))
+        is MaintenanceState.BLOCKED
+    )
+
+
+def test_thousands_of_guests_stay_readable_and_bounded() -> None:
+    board, _ = scene.board(scene.crowded(5000))
+    seen = overview(board)
+    [cluster] = seen.clusters
+    [drain] = cluster.drains
+    assert len(cluster.troubled) == GUESTS
+    assert [(wait.reason, wait.count, len(wait.guests)) for wait in cluster.waits] == [
+        ("NoTargetFits", 2500, 3),
+        ("SlotTaken", 2500, 3),
+    ]
+    assert len(drain.bars) == NEXT + STUCK <= AWAY + NEXT + STUCK
+    assert drain.more_bars == 5000 - NEXT - STUCK
+    text = page(seen)
+    assert len(text) < 100_000
+    assert "and 2450 more; in all 2500 NoTargetFits" in text
+
+
+def test_the_page_says_in_words_what_its_bars_show(tmp_path: Path) -> None:
+    state = scene.store(tmp_path)
+    board, _ = scene.board(scene.FORESEEN, store=state)
+    text = page(overview(board))
+    state.close()
+    tags = Tags(text)
+    assert tags.open == []
+    for words in (
+        "1 of 5 guests moved away from pve1, 1 moving, 1 blocked, 2 waiting, 1 shut down",
+        "since 5m00s · about 1m30s left, nine times in ten within 2m00s",
+        "6m30s in all; no order is faster than 6m00s (1.08 times that)",
+        "VM 104 web-2on pve2 after 41s",
+        "VM 101 db-1to pve2, Memory 50 %",
+        "CT 201 dnswaits: SlotTaken, then goes to pve2",
+        "VM 105 buildblocked: NoTargetFits",
+        "pve1to pve2",
+        "downtime up to 1000 ms",
+        "1 move out, 112 MiB/s",
+        "1 move in, 112 MiB/s",
+        "crm of pve1: starts again when pve1 is back; asked to shut down 1m00s ago",
+        "pve1 sends 2 guests already",
+        "a move waits for it",
+        "2 jobs: 1 InSync, 1 Syncing; the oldest replica is 40s old",
+    ):
+        assert words in tags.text, words
+    assert text.count("<span class=track aria-hidden=true>") == 5, "what words say is not read out twice"
+
+
+def test_the_page_renews_itself_as_often_as_asked() -> None:
+    for query, meta in (("", "content=2>"), ("?refresh=30", "content=30>"), ("?refresh=x", "content=2>")):
+        assert f"<meta http-equiv=refresh {meta}" in get(f"/{query}")[1]
+    assert "http-equiv=refresh" not in get("/?refresh=0")[1]
