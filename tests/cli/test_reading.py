@@ -20,6 +20,7 @@ from tests.report import scene
 Said = Callable[..., Result]
 
 ANSI = re.compile(r"\x1b\[")
+LIMIT = "NodeMaintenance, downtime up to 1000 ms"
 ANSI_CODE = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
 
 
@@ -34,10 +35,8 @@ def test_status_shows_drains_moves_and_what_is_blocked_with_reason_and_remedy(sa
     for line in (
         "default (lab)  Enforce  Ready  Armed  seen 0s ago",
         "  7 guests: 3 fine, 1 planned, 1 waiting, 1 blocked, 1 moving",
-        "  pve1  Draining  ██░░░░░░░░░░░░░░░░░░    8 %  "
-        + "1 of 5 guests moved away from pve1, 1 moving, 1 blocked; 2 waiting; new firmware",
-        "  VM 101  db-1  pve1 -> pve2  ████████░░░░░░░░  50 %  4.0 GiB to go  112 MiB/s  36s left  Memory  "
-        + "NodeMaintenance, downtime up to 1000 ms",
+        f"  pve1  Draining  ██{'░' * 18}    8 %  1 of 5 guests moved away from pve1, 1 moving, 1 blocked; 2 waiting; new firmware",
+        f"  VM 101  db-1  pve1 -> pve2  {'█' * 8}{'░' * 8}  50 %  4.0 GiB to go  112 MiB/s  36s left  Memory  {LIMIT}",
         "  ! VM 105 build on pve1  NoTargetFits: no node can take VM 105 build (48 GiB): pve2 has 30 GiB free",
         "      Free memory, add a node, or relax a policy.",
         "policies/apart.yaml:9:5: spec.keepApart.maxPerDomain: has to be 1 or more; allowed: a whole number",
