@@ -7,7 +7,7 @@ from controller.decide.windows import opening
 from controller.model.observed import HaNodeState, Observed
 from controller.model.reasons import Why
 from controller.model.view import Finding
-from controller.specs import Mode, PveCluster, unheeded
+from controller.specs import Mode, PveCluster
 
 _RECOVERING = frozenset({"fence", "recovery"})
 """States of an HA resource whose node died (pve-ha-manager: PVE/HA/Manager.pm)."""
@@ -40,17 +40,7 @@ def _told(cluster: PveCluster) -> Finding | None:
                 False, Why.SUSPENDED, f"{cluster.ref} is suspended: nothing new is started, what runs goes on"
             )
         case Mode.ENFORCE:
-            return _unheeded(cluster)
-
-
-def _unheeded(cluster: PveCluster) -> Finding | None:
-    """A restriction that this version can't keep: better no move than one that nobody allowed."""
-    # What the template restricts is held back maintenance by maintenance, in `decide`.
-    fields = [field.lstrip(".") for field in unheeded(cluster.spec) if not field.startswith(".maintenance.template.")]
-    if not fields:
-        return None
-    text = f"{cluster.ref} restricts moves by {', '.join(fields)}, which this version does not act upon yet"
-    return Finding(False, Why.NOT_YET_ACTED_UPON, text)
+            return None
 
 
 def _store(failure: str) -> Finding | None:

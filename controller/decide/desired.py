@@ -13,7 +13,7 @@ from controller.decide.selectors import GuestIndex, node_labels, specificity
 from controller.model.desired import Carriage, Desired
 from controller.model.ids import ObjectRef, Vmid
 from controller.model.observed import Observed
-from controller.specs import MigrationPolicy, Specs, unheeded
+from controller.specs import MigrationPolicy, Specs
 from controller.specs.migrationpolicy import Method
 from controller.specs.pvecluster import Coexistence
 
@@ -79,7 +79,6 @@ def _carriages(
             retry_limit=spec.retry.limit,
             seconds_per_gib=spec.completion_timeout_seconds_per_gib,
             windowed=bool(spec.windows),
-            unheeded=unheeded(spec),
         )
         for vmid in matched[policy.ref]:
             won.setdefault(vmid, carriage)

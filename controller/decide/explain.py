@@ -3,14 +3,14 @@
 Called by all planners and, for the line to type, by `cli`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from controller.decide.replicable import Load
 from controller.decide.scene import Scene
 from controller.decide.stage import Stage
 from controller.decide.words import size
 from controller.model.desired import Spread, Together
-from controller.model.ids import GuestKind, NodeName, ObjectRef, Vmid
+from controller.model.ids import GuestKind, NodeName, Vmid
 from controller.model.memory import Refusal
 from controller.model.observed import Guest
 from controller.model.plan import Move
@@ -177,9 +177,3 @@ def command_line(move: Move) -> str:
     storage = f" --targetstorage {options.target_storage}" if options.target_storage else ""
     tracking = " --with-conntrack-state" if options.conntrack else ""
     return f"qm migrate {move.vmid} {move.target}{online}{disks}{storage}{tracking}{limit}"
-
-
-def not_heeded(ref: ObjectRef, fields: Sequence[str]) -> str:
-    """Why an object that restricts in a way that this version can't honour starts nothing."""
-    names = ", ".join(field.lstrip(".") for field in fields)
-    return f"{ref} restricts by {names}, which this version does not act upon yet"

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 
 from controller.decide import ha_maintenance
 from controller.decide.estimate import at_most
-from controller.decide.explain import not_heeded
 from controller.decide.scene import Scene
 from controller.decide.windows import too_short
 from controller.model.desired import Carriage
@@ -37,7 +36,6 @@ def gate(
         or _memory_of_failures(scene, guest, cause)
         or _ha(scene, guest, cause, lane)
         or _lock(scene, guest, cause)
-        or _unheeded(scene, guest, cause)
         or (_method(scene, guest, cause, restart_containers=restart_containers) if as_it_runs else None)
         or _size(scene, guest, cause)
         or _window(scene, guest, cause)
@@ -127,14 +125,6 @@ def _lock(scene: Scene, guest: Guest, cause: ObjectRef) -> Waiting | Blocked | N
 
 def _policy(carriage: Carriage) -> ObjectRef:
     return ObjectRef("MigrationPolicy", carriage.policy)
-
-
-def _unheeded(scene: Scene, guest: Guest, cause: ObjectRef) -> Blocked | None:
-    carriage = scene.wanted.carriage(guest.vmid)
-    if not carriage.unheeded:
-        return None
-    text = f"{guest} stays: {not_heeded(_policy(carriage), carriage.unheeded)}"
-    return blocked(guest, Why.NOT_YET_ACTED_UPON, text, cause)
 
 
 def _method(scene: Scene, guest: Guest, cause: ObjectRef, *, restart_containers: bool) -> Blocked | None:

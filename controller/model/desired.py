@@ -160,7 +160,6 @@ class Carriage:
     retry_limit: int = 5
     seconds_per_gib: int = 20  # after which a move is stopped; 0: never
     windowed: bool = False  # only some of the cluster's windows count for it
-    unheeded: tuple[str, ...] = ()  # fields that forbid something and are not acted upon yet: nothing of it is started
 
 
 @dataclass(frozen=True, slots=True)

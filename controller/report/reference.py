@@ -81,8 +81,7 @@ def resources() -> str:
         "What a folder of manifests can hold: YAML files (`.yaml`, `.yml`), any number of documents in each, every one with",
         "`apiVersion: drover.dev/v1alpha1`, a `kind` and a `metadata.name`. Nothing unknown is accepted. Fields that this version",
         "reads and checks but does not act upon are marked **not yet**; an object that uses one says so in its condition",
-        "`NotYetActedUpon`. A field that forbids something is not ignored either: until Drover can honour it, what it restricts is",
-        "held back.",
+        "`NotYetActedUpon`.",
         "",
         "A field without a default is required when it says so, and otherwise absent.",
     ]
@@ -167,8 +166,7 @@ def _rows(model: type[Model], node: Node, prefix: str, *, waits: bool) -> Iterat
 
 
 def _not_yet(mark: NotYet) -> str:
-    said = f"Not yet: {', '.join(str(word) for word in mark.words)}" if mark.words else "Not yet"
-    return f"{said}; what it restricts is held back." if mark.restricts else f"{said}."
+    return f"Not yet: {', '.join(str(word) for word in mark.words)}." if mark.words else "Not yet."
 
 
 def _default(node: Node) -> str:

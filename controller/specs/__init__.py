@@ -14,7 +14,7 @@ from controller.specs.common import (
     Meta,
     Origin,
 )
-from controller.specs.kinds import KINDS, Resource, not_yet, unheeded
+from controller.specs.kinds import KINDS, Resource, not_yet
 from controller.specs.migrationpolicy import MigrationPolicy
 from controller.specs.nodemaintenance import NodeMaintenance
 from controller.specs.placementpolicy import PlacementPolicy
@@ -48,5 +48,4 @@ __all__ = [
     "identify",
     "not_yet",
     "parse",
-    "unheeded",
 ]

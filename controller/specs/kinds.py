@@ -6,7 +6,7 @@ Used wherever a kind is looked up by its word: reading, generating, the collecti
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from controller.specs.base import Model, waiting
+from controller.specs.base import waiting
 from controller.specs.migrationpolicy import MigrationPolicy
 from controller.specs.nodemaintenance import NodeMaintenance
 from controller.specs.placementpolicy import PlacementPolicy
@@ -25,8 +25,3 @@ KINDS: Mapping[str, type[Resource]] = {
 def not_yet(resource: Resource) -> tuple[str, ...]:
     """Return the dotted paths of fields that are set and not acted upon yet; `("spec",)` for a kind that waits as a whole."""
     return ("spec",) if resource.not_yet else tuple(waiting(resource.spec, "spec"))
-
-
-def unheeded(spec: Model) -> tuple[str, ...]:
-    """Return the fields of a spec (or a part of one) that forbid something and are not acted upon yet: what they restrict waits."""
-    return tuple(waiting(spec, "", restricting=True))
