@@ -53,7 +53,7 @@ def plan(draft: Draft) -> None:
     near = _near(draft, intents, wrong)
     answer = _answer(draft, intents, near)
     if answer.unplaced or _broken(draft, wrong, answer):
-        everyone = _everyone(draft, intents) | near
+        everyone = bystanders(draft, intents) | near
         if everyone != near:
             answer = _answer(draft, intents, everyone)
         if (answer.unplaced or _broken(draft, wrong, answer)) and Proof.INFEASIBLE not in answer.proof:
@@ -176,7 +176,7 @@ def _near(draft: Draft, intents: Iterable[Intent], wrong: Iterable[int]) -> froz
     return frozenset(found)
 
 
-def _everyone(draft: Draft, intents: Iterable[Intent]) -> frozenset[Vmid]:
+def bystanders(draft: Draft, intents: Iterable[Intent]) -> frozenset[Vmid]:
     """Everybody who may be moved to make room. Containers would be restarted for it: they are left alone."""
     leaving = {intent.guest.vmid for intent in intents}
     guests = draft.scene.seen.guests

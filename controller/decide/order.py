@@ -5,9 +5,11 @@ has first; made anew with every look, so whatever comes otherwise than expected 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
+from controller.decide.detour import way_out
 from controller.decide.draft import Draft
 from controller.decide.explain import copies, no_room, no_seat
 from controller.decide.gate import blocked
@@ -37,6 +39,7 @@ def schedule(draft: Draft) -> None:
     plan = _forecast(draft, traffic, slots.limits)
     assigned = in_order(board.assigned, by_vmid(plan.order) if plan is not None else {})
     held: set[int] = set()
+    found = None
     while True:  # a group that is kept together sets out when all of it can arrive, one group less each time round
         now = draft.now.copy()
         now.head_for(_ends(draft), held)
@@ -46,11 +49,15 @@ def schedule(draft: Draft) -> None:
         if not more:
             break
         held |= more
+    if stuck and (found := _way_out(draft, assigned, held, stuck)):
+        startable, unready, now = found
+        stuck = frozenset()
     draft.now = now
     staged = _staged(draft, startable)
     for intent, chosen in startable:
         vmid = intent.guest.vmid
-        target = _elsewhere(draft, slots, traffic, intent, chosen)
+        # Where others step aside every place counts.
+        target = chosen if found else _elsewhere(draft, slots, traffic, intent, chosen)
         move = _move(scene, intent, target)
         if word := staged[vmid] if vmid in staged else draft.staging.step(move, intent.guest):
             board.put(word)
@@ -122,6 +129,33 @@ def _startable(assigned: Iterable[_Assigned], now: Stage) -> tuple[list[_Assigne
         else:
             unready.append((intent, target))
     return startable, unready
+
+
+def _way_out(
+    draft: Draft, assigned: Sequence[_Assigned], held: AbstractSet[int], stuck: AbstractSet[Vmid]
+) -> tuple[list[_Assigned], list[_Assigned], Stage] | None:
+    """What may start, what may not yet, and the stage with the former in flight, when somebody steps aside first."""
+    groups = draft.scene.wanted.groups_of
+    free = [each for each in assigned if held.isdisjoint(groups.get(each[0].guest.vmid, ()))]
+    if any(
+        intent.guest.vmid in stuck for intent, _ in assigned if not held.isdisjoint(groups.get(intent.guest.vmid, ()))
+    ):
+        return None
+    way = way_out(draft, free, stuck)
+    if way is None:
+        return None
+    now = draft.now.copy()
+    now.head_for(_ends(draft), held)
+    startable, _ = _startable(way.first, now)
+    if not startable and not draft.scene.memory.flights and not draft.scene.foreign:
+        return None
+    begun = {intent.guest.vmid for intent, _ in startable}
+    for intent, target in startable:
+        if not draft.board.knows(intent.guest.vmid):
+            draft.board.assign(intent, target)
+            draft.later.leave(intent.guest.vmid, intent.guest.node)
+            draft.later.arrive(intent.guest.vmid, target)
+    return startable, [each for each in assigned if each[0].guest.vmid not in begun], now
 
 
 def in_order(assigned: Iterable[_Assigned], ranks: Mapping[Vmid, int]) -> list[_Assigned]:
@@ -206,7 +240,7 @@ def _move(scene: Scene, intent: Intent, target: NodeName) -> Move:
 
 
 def _choice(scene: Scene, intent: Intent, target: NodeName) -> str:
-    if intent.lane is Lane.RETURN:
+    if intent.lane is Lane.RETURN or intent.why is Why.STEPS_ASIDE:
         return ""
     if len(intent.nodes) == 1:
         return "is the only node it may go to"
@@ -252,7 +286,8 @@ def _tell_waiting_from_deadlocked(draft: Draft, unready: list[_Assigned], stuck:
     scene, board, now = draft.scene, draft.board, draft.now
     for intent, target in unready:
         guest = intent.guest
-        reason = f"{target} {no_seat(scene, now, guest, target) or no_room(scene, now, guest, target) or 'is full'}"
+        full = no_seat(scene, now, guest, target) or no_room(scene, now, guest, target)
+        reason = f"{target} {full or 'is needed by others first'}"
         if guest.vmid in stuck:
             text = f"{guest} and others that have to move wait for each other's place: {reason}"
             board.blocked[guest.vmid] = blocked(guest, Why.NO_TARGET_FITS, text, intent.cause)

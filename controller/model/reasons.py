@@ -75,6 +75,13 @@ class Why(StrEnum):
         "",
     )
 
+    STEPS_ASIDE = (
+        "StepsAside",
+        "Guests that have to move wait for each other's place: it goes to another node first, so that one of them can move.",
+        "No order of the moves that are needed is possible without it; the sentence names the guest it makes way for.",
+        "",
+    )
+
     BALANCE = (
         "Balance",
         "Nodes are filled unevenly, and the PveCluster asks for balance.",

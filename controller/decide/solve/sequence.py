@@ -5,6 +5,7 @@ nothing can go first by a detour over a third bin; nobody is sent on a detour wh
 """
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from controller.decide.solve.dice import Dice
@@ -30,7 +31,7 @@ class Step:
     landed: tuple[int, ...] = ()
     """Items already in flight that must have arrived."""
     detour: bool = False
-    """The target is not where the item shall be; another step of the same item follows."""
+    """The target is not where the item shall be: another step of the same item follows, unless it is one of the helpers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,33 +59,49 @@ def sequence(
     places: tuple[int, ...],
     *,
     leaving: Mapping[int, int] | None = None,
-    may_detour: bool = True,
+    may_detour: bool | AbstractSet[int] = True,
+    helpers: AbstractSet[int] = frozenset(),
     seed: int = 0,
 ) -> Sequence:
     """An order of all moves from where the items are to these places.
 
-    leaving: items in flight (their `at` is the target) -> the bin where they still take room, too.
+    leaving: items in flight (their `at` is the target) -> the bin where they still take room, too. may_detour: which of those
+    that move may take a detour. helpers: items that need not move, and may step aside to any bin for good.
     """
-    return _Sequencing(problem, places, leaving or {}, seed).run(may_detour)
+    return _Sequencing(problem, places, leaving or {}, seed=seed, may_detour=may_detour, helpers=helpers).run()
 
 
 Moves = list[tuple[int, int]]
 
 
 class _Sequencing:
-    def __init__(self, problem: Problem, places: tuple[int, ...], leaving: Mapping[int, int], seed: int) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        places: tuple[int, ...],
+        leaving: Mapping[int, int],
+        *,
+        seed: int,
+        may_detour: bool | AbstractSet[int],
+        helpers: AbstractSet[int],
+    ) -> None:
         self.problem, self.places, self.leaving = problem, places, leaving
         self.dice = Dice(seed)
         self.movers = [n for n, item in enumerate(problem.items) if places[n] != item.at]
-        self.start = Yard(problem, self.movers, leaving)
+        self.helpers = sorted(helpers - set(self.movers))
+        detours = set(self.movers) if may_detour is True else may_detour or frozenset[int]()
+        self.aside = [n for n in self.movers if n in detours] + self.helpers
+        """Who may be sent to a third bin; those first that move anyway."""
+        self.involved = self.movers + self.helpers
+        self.start = Yard(problem, self.involved, leaving)
 
-    def run(self, may_detour: bool) -> Sequence:
+    def run(self) -> Sequence:
         now = self._order(landed=False)
         done: Moves = now
         before_landing = len(now)
         if self.leaving and len(now) < len(self.movers):
             done = now + self._order(landed=True, done=now)
-        if len(done) < len(self.movers) and may_detour:
+        if len(done) < len(self.movers) and self.aside:
             further = self._detours(done)
             if further is None and (whole := self._whole()) is not None:
                 done, before_landing = whole, 0
@@ -179,7 +196,7 @@ class _Sequencing:
         """
         start = self._yard(done, len(done))
         left = [n for n in self.movers if start.place[n] != self.places[n]]
-        seen = {self._key(start, left)}
+        seen = {self._key(start)}
         wave: list[Moves] = [[]]
         while wave and len(seen) < _STATES:
             following: list[tuple[int, Moves]] = []
@@ -195,7 +212,7 @@ class _Sequencing:
                     ]
                     if all(yard.place[n] == self.places[n] for n in left):
                         return went
-                    key = self._key(yard, left)
+                    key = self._key(yard)
                     if key not in seen:
                         seen.add(key)
                         following.append((self._bytes(went), went))
@@ -205,7 +222,7 @@ class _Sequencing:
     def _whole(self) -> Moves | None:
         """All moves from the start, every order and detour of a few: moves that were possible may have led nowhere."""
         start = self._yard([], 0)
-        seen = {self._key(start, self.movers)}
+        seen = {self._key(start)}
         wave: list[tuple[Yard, Moves]] = [(start, [])]
         while wave and len(seen) < _STATES:
             following: list[tuple[Yard, Moves]] = []
@@ -215,7 +232,7 @@ class _Sequencing:
                 for item, target in possible + self._asides(yard, self.movers):
                     other = yard.copy()
                     other.move(item, target)
-                    key = self._key(other, self.movers)
+                    key = self._key(other)
                     if key not in seen:
                         seen.add(key)
                         following.append((other, [*path, (item, target)]))
@@ -226,15 +243,18 @@ class _Sequencing:
 
     def _asides(self, yard: Yard, left: list[int]) -> Moves:
         """Possible moves to a bin that is neither where the item is nor where it shall be; the cheapest first."""
+        bystanders, unready = set(self.helpers), set(left)
         found = [
-            (self._bytes([(item, target)]), item, target)
-            for item in left
+            (item in bystanders, self._bytes([(item, target)]), item, target)
+            for item in self.aside
+            if item in bystanders or item in unready
             for target in range(len(self.problem.bins))
-            if target not in (yard.place[item], self.places[item])
+            if target != yard.place[item]
+            and (item in bystanders or target != self.places[item])
             and yard.welcome(item, target)
             and yard.hurdle(item, target) is None
         ]
-        return [(item, target) for _, item, target in sorted(found)]
+        return [(item, target) for _, _, item, target in sorted(found)]
 
     def _after(self, start: Yard, path: Moves) -> Yard:
         yard = start.copy()
@@ -242,8 +262,8 @@ class _Sequencing:
             yard.move(item, target)
         return yard
 
-    def _key(self, yard: Yard, left: list[int]) -> tuple[int, ...]:
-        return tuple(yard.place[n] for n in left)
+    def _key(self, yard: Yard) -> tuple[int, ...]:
+        return tuple(yard.place[n] for n in self.involved)
 
     def _bytes(self, moves: Moves) -> int:
         costs = [(self.problem.items[item].cost, target) for item, target in moves]
@@ -261,7 +281,7 @@ class _Sequencing:
         return Waiting(item, target, hurdle, leaves)
 
     def _steps(self, done: Moves, before_landing: int) -> tuple[Step, ...]:
-        return _Overlap(self.problem, self.movers, self.leaving, before_landing).steps(done, self.places)
+        return _Overlap(self.problem, self.involved, self.leaving, before_landing).steps(done, self.places)
 
 
 class _Overlap:
