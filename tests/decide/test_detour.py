@@ -141,12 +141,12 @@ def reachable(world: World) -> bool:
         if all(at[v] == name for v, name in only.items()):
             return True
         for vmid in vmids:
-            for name in rooms:
+            for name, room in rooms.items():
                 if name == at[vmid] or (vmid in only and name != only[vmid]):
                     continue
                 load = sum(size[v] for v in vmids if at[v] == name)
                 crowd = any(vmid in pair and any(at[v] == name for v in pair - {vmid}) for pair in pairs)
-                if load + size[vmid] > rooms[name] or crowd:
+                if load + size[vmid] > room or crowd:
                     continue
                 following = tuple((at | {vmid: name})[v] for v in vmids)
                 if following not in seen_states:
