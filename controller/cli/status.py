@@ -144,34 +144,12 @@ def _nodes(nodes: Iterable[NodeLine], width: int) -> list[str]:
 def _drain(drain: DrainLine, width: int) -> Iterator[str]:
     tone = tone_of(drain.state)
     head = f"  {paint(drain.node, 'bold')}  {paint(drain.state, tone)}  {paint(bar(drain.percent / 100), tone)}"
-    message = "; ".join(filter(None, (drain.message, standing(drain), drain.reason)))
+    message = "; ".join(filter(None, (drain.message, drain.uncounted, drain.reason)))
     one_line = not width or len(drain.node) + len(drain.state) + 35 + len(message) <= width
     yield f"{head}  {drain.percent:>3} %" + (f"  {message}" if one_line else "")
-    for text in ("" if one_line else message, outlook(drain)):
+    for text in ("" if one_line else message, "; ".join(drain.outlook)):
         if text:
             yield from wrapped(text, width, indent=6)
-
-
-def standing(drain: DrainLine) -> str:
-    """Whom the sentence about a drain does not count: guests that wait, and those that were shut down."""
-    counts = {"waiting": drain.waiting, "shut down": drain.shut_down}
-    return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-
-
-def outlook(drain: DrainLine) -> str:
-    """When it will be over, and how that compares with what is possible."""
-    parts = []
-    if drain.elapsed_seconds is not None and drain.state != "Cordoned":
-        parts.append(f"{'took' if drain.state == 'Drained' else 'since'} {duration(drain.elapsed_seconds)}")
-    if drain.eta_seconds is not None:
-        late = f" (nine times in ten within {duration(drain.late_seconds)})" if drain.late_seconds is not None else ""
-        parts.append(f"about {duration(drain.eta_seconds)} left{late}")
-    if drain.makespan_seconds is not None and drain.makespan_bound_seconds is not None and drain.ratio is not None:
-        parts.append(
-            f"{duration(drain.makespan_seconds)} in all, no order is faster than {duration(drain.makespan_bound_seconds)}"
-            f" ({drain.ratio:.2f}x)"
-        )
-    return "; ".join(parts)
 
 
 def _moves(moves: tuple[MoveLine, ...], width: int) -> Iterator[str]:

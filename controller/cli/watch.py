@@ -101,13 +101,8 @@ def in_one_line(cluster: ClusterLine) -> str:
 
 def progress(drain: DrainLine) -> str:
     """How far a drain is, in a line."""
-    left = f"; about {duration(drain.eta_seconds)} left" if drain.eta_seconds is not None else ""
-    bound = (
-        f"; {duration(drain.makespan_seconds)} in all, no order is faster than {duration(drain.makespan_bound_seconds)}"
-        if drain.makespan_seconds is not None and drain.makespan_bound_seconds is not None
-        else ""
-    )
-    return f"{drain.node} {drain.state.lower()} {drain.percent} %: {drain.message}{left}{bound}"
+    said = "; ".join((drain.message, *drain.outlook))
+    return f"{drain.node} {drain.state.lower()} {drain.percent} %: {said}"
 
 
 def _milestone(drain: DrainLine) -> str:

@@ -17,7 +17,7 @@ from controller.model.view import ClusterView
 from controller.report.guests import GuestState, Verdict
 from controller.report.maintenance import MaintenanceState
 from controller.report.statement import ObjectStatus
-from controller.report.units import epoch_of
+from controller.report.units import duration, epoch_of
 
 AWAY, NEXT, STUCK = 20, 12, 8
 """Bars of one drain: the last guests that left, those that leave next, those that can't. Everybody that moves has one."""
@@ -83,6 +83,27 @@ class DrainLine(Line):
         if not self.makespan_seconds or not self.makespan_bound_seconds:
             return None
         return self.makespan_seconds / self.makespan_bound_seconds
+
+    @property
+    def uncounted(self) -> str:
+        """Whom the message does not count: guests that wait, and those that were shut down; "" when there is nobody."""
+        counts = {"waiting": self.waiting, "shut down": self.shut_down}
+        return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+
+    @property
+    def outlook(self) -> tuple[str, ...]:
+        """How long it has taken, how long it still takes, and how that compares with what is possible: in words."""
+        parts = []
+        if self.elapsed_seconds is not None and self.state != MaintenanceState.CORDONED:
+            word = "took" if self.state == MaintenanceState.DRAINED else "since"
+            parts.append(f"{word} {duration(self.elapsed_seconds)}")
+        if self.eta_seconds is not None and self.late_seconds is not None:
+            left, late = duration(self.eta_seconds), duration(self.late_seconds)
+            parts.append(f"about {left} left (nine times in ten within {late})")
+        if self.makespan_seconds is not None and self.makespan_bound_seconds is not None and self.ratio is not None:
+            whole, bound = duration(self.makespan_seconds), duration(self.makespan_bound_seconds)
+            parts.append(f"{whole} in all, no order is faster than {bound} ({self.ratio:.2f}x)")
+        return tuple(parts)
 
 
 def drain_line(

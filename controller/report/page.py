@@ -133,31 +133,11 @@ def _drains(drains: Iterable[DrainLine]) -> str:
     items = [
         f"<li><div class=row><b>{escape(drain.node)}</b> {_pill(drain.state)}<span>{drain.percent} %</span>"
         f"<div class=grow>{_bar(drain.percent, _TONES.get(drain.state, 'busy'))}</div></div>"
-        f"<div>{escape(drain.message)}{_counted(drain)}</div>{_soft(_outlook(drain))}{_soft(drain.reason)}{_fall(drain)}</li>"
+        f"<div>{escape(', '.join(filter(None, (drain.message, drain.uncounted))))}</div>"
+        f"{_soft(' · '.join(drain.outlook))}{_soft(drain.reason)}{_fall(drain)}</li>"
         for drain in drains
     ]
     return _list("Maintenance", items)
-
-
-def _counted(drain: DrainLine) -> str:
-    counts = {"waiting": drain.waiting, "shut down": drain.shut_down}
-    return "".join(f", {count} {word}" for word, count in counts.items() if count)
-
-
-def _outlook(drain: DrainLine) -> str:
-    parts = []
-    if drain.elapsed_seconds is not None and drain.state != "Cordoned":
-        parts.append(f"{'took' if drain.state == 'Drained' else 'since'} {duration(drain.elapsed_seconds)}")
-    if drain.eta_seconds is not None:
-        parts.append(
-            f"about {duration(drain.eta_seconds)} left, nine times in ten within {duration(drain.late_seconds)}"
-        )
-    if drain.makespan_seconds is not None and drain.makespan_bound_seconds is not None and drain.ratio is not None:
-        parts.append(
-            f"{duration(drain.makespan_seconds)} in all; no order is faster than {duration(drain.makespan_bound_seconds)}"
-            f" ({drain.ratio:.2f} times that)"
-        )
-    return " · ".join(parts)
 
 
 def _fall(drain: DrainLine) -> str:

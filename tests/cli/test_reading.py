@@ -145,7 +145,7 @@ def test_watch_without_a_terminal_prints_one_line_per_change(daemon: Daemon) -> 
     first = client.overview()
     assert list(changes.between(first)) == [
         "default: 3 fine, 1 planned, 1 waiting, 1 blocked, 1 moving",
-        "pve1 draining 8 %: 1 of 5 guests moved away from pve1, 1 moving, 1 blocked",
+        "pve1 draining 8 %: 1 of 5 guests moved away from pve1, 1 moving, 1 blocked; since 5m00s",
         "moving: VM 101 db-1 pve1 -> pve2 50 % at 112 MiB/s, 36s left",
         f"blocked: 1 NoTargetFits: {scene.BLOCKED.message} ({scene.BLOCKED.remedy})",
     ]

@@ -88,8 +88,8 @@ def test_the_page_says_in_words_what_its_bars_show(tmp_path: Path) -> None:
     assert tags.open == []
     for words in (
         "1 of 5 guests moved away from pve1, 1 moving, 1 blocked, 2 waiting, 1 shut down",
-        "since 5m00s · about 1m30s left, nine times in ten within 2m00s",
-        "6m30s in all; no order is faster than 6m00s (1.08 times that)",
+        "since 5m00s · about 1m30s left (nine times in ten within 2m00s)",
+        "6m30s in all, no order is faster than 6m00s (1.08x)",
         "VM 104 web-2on pve2 after 41s",
         "VM 101 db-1to pve2, Memory 50 %",
         "CT 201 dnswaits: SlotTaken, then goes to pve2",

@@ -13,7 +13,9 @@ from controller.model.outcome import Outcome, Progress, Result
 from controller.model.plan import Lane
 from controller.model.reasons import Why
 from controller.model.view import ClusterView
+from controller.report.evacuation import DrainLine, drain_line
 from controller.report.events import sentence
+from controller.report.maintenance import MaintenanceState
 from controller.report.units import count_of, duration, rate, size
 
 
@@ -42,6 +44,7 @@ class Narrator:
         self._seen = False
         self._plan = ""
         self._quarter: dict[int, int] = {}
+        self._drain_quarter: dict[str, int] = {}
         self.succeeded: list[Outcome] = []
         self.failed: list[Outcome] = []
 
@@ -59,7 +62,7 @@ class Narrator:
         """What a person does."""
         self._say("you", text, style="scene")
 
-    def hear(self, view: ClusterView, statuses: Statuses, happened: Sequence[Event]) -> None:  # noqa: ARG002 - a Listener
+    def hear(self, view: ClusterView, statuses: Statuses, happened: Sequence[Event]) -> None:
         """Tell what is new in a view."""
         if view.seen is not None and not self._seen:
             self._seen = True
@@ -74,7 +77,7 @@ class Narrator:
         for outcome in view.outcomes:
             if outcome.result is Result.STARTED:
                 self._say("start", f"{outcome.name} {outcome.source} -> {outcome.target} ({outcome.why})")
-        self._tell_progress(view)
+        self._tell_progress(view, statuses)
 
     def evacuated(self, drain: ObjectRef) -> frozenset[Vmid]:
         """Guests that left because of `drain`."""
@@ -152,20 +155,39 @@ class Narrator:
             self.failed.append(outcome)
             self._say(outcome.result.lower(), sentence(outcome), style="bad")
 
-    def _tell_progress(self, view: ClusterView) -> None:
-        rows: list[tuple[str, float, str]] = []
+    def _tell_progress(self, view: ClusterView, statuses: Statuses) -> None:
+        drains = self._drains(view, statuses)
+        rows = [(f"{drain.node} {drain.state}", drain.percent / 100, _of_drain(drain)) for drain in drains]
         told: list[tuple[Flight, Progress, float]] = []
         for vmid, flight in sorted(view.memory.flights.items()):
-            progress = view.progress.get(vmid)
+            progress, way = view.progress.get(vmid), f"to {flight.target}"
             if progress is None:
-                rows.append((flight.name, 0.0, "starting"))
+                rows.append((flight.name, 0.0, f"{way}: starting"))
                 continue
             fraction = min(1.0, progress.transferred_bytes / progress.total_bytes) if progress.total_bytes else 0.0
-            rows.append((flight.name, fraction, _words(progress)))
+            rows.append((flight.name, fraction, f"{way}: {_of_move(progress)}"))
             told.append((flight, progress, fraction))
         if not self._screen.bars(rows):
             for flight, progress, fraction in told:
                 self._tell_quarter(flight, progress, fraction)
+            for drain in drains:
+                self._tell_drain(drain)
+
+    def _drains(self, view: ClusterView, statuses: Statuses) -> list[DrainLine]:
+        planned = view.plan.drains if view.plan is not None else ()
+        lines = [
+            drain_line(drain, statuses.get(drain.ref), view, said={}, attempts=(), now=self._clock.wall())
+            for drain in planned
+        ]
+        return [line for line in lines if line.state not in (MaintenanceState.DRAINED, MaintenanceState.CORDONED)]
+
+    def _tell_drain(self, drain: DrainLine) -> None:
+        quarter = drain.percent // 25
+        if drain.eta_seconds is not None and self._drain_quarter.get(drain.name) != quarter:
+            self._drain_quarter[drain.name] = quarter
+            rest = f", {drain.uncounted}" if drain.uncounted else ""
+            self._say("drain", f"{drain.node} {drain.percent} %: {drain.message}{rest}")
+            self._say("", "; ".join(drain.outlook), style="faint")
 
     def _tell_quarter(self, flight: Flight, progress: Progress, fraction: float) -> None:
         quarter = int(fraction * 4)
@@ -183,6 +205,22 @@ def _once(event: Event) -> str:
     _, colon, rest = event.message.partition(": ")
     word = event.message[: -len(rest)].strip(": ") if colon else ""
     return f"{event.reason}: {rest if word.isalpha() else event.message}"
+
+
+def _of_drain(drain: DrainLine) -> str:
+    """`about 21s left; 2 of 10 away, 6 waiting; no order beats 40s in all`: a narrow terminal cuts the end off."""
+    left = [f"about {duration(drain.eta_seconds)} left"] if drain.eta_seconds is not None else []
+    said = ", ".join(filter(None, (f"{drain.away} of {drain.total} away", drain.uncounted)))
+    bound = drain.makespan_bound_seconds
+    return "; ".join([*left, said, *([f"no order beats {duration(bound)} in all"] if bound else [])])
+
+
+def _of_move(progress: Progress) -> str:
+    """`3s left, 500 MiB/s, 4.4 GiB of 6.0 GiB`, ditto."""
+    if progress.total_bytes is None or progress.rate_bytes_s is None:
+        return progress.phase.lower() or "starting"
+    sent = f"{size(progress.transferred_bytes)} of {size(progress.total_bytes)}"
+    return f"{duration(progress.eta_seconds)} left, {rate(progress.rate_bytes_s)}, {sent}"
 
 
 def _words(progress: Progress) -> str:
