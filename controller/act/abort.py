@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from controller.act import guards
 from controller.act.inflight import only_asks
+from controller.act.pilot import Pilot
 from controller.clock import Clock
 from controller.model.errors import Denied, DroverError, Retry, Stale
 from controller.model.event import Event, EventType
@@ -19,6 +20,7 @@ from controller.pve import upid as upids
 from controller.pve.client import PveClient
 from controller.report.events import Told
 from controller.report.store import Store
+from controller.specs import Specs
 
 
 class Guard:
@@ -28,18 +30,20 @@ class Guard:
         self._store = store
         self._client = client
         self._clock = clock
+        self.pilot = Pilot(store, client, clock)
         self._histories: dict[Vmid, guards.History] = {}
         self._asked: set[Upid] = set()  # tasks that PVE was asked to stop: a second signal would break their tidying up
 
-    async def watch(self, progress: Mapping[Vmid, Progress]) -> tuple[Event, ...]:
-        """Judge every move of which `progress` is known; what was done about it. Raises nothing but faults of Drover."""
+    async def watch(self, progress: Mapping[Vmid, Progress], specs: Specs) -> tuple[Event, ...]:
+        """Steer and judge every move of which `progress` is known; what was done about it. Raises nothing but faults of Drover."""
         flights = sorted(self._store.memory().flights.values(), key=lambda flight: flight.id)
         known = {flight.vmid for flight in flights}
         self._histories = {vmid: history for vmid, history in self._histories.items() if vmid in known}
         self._asked &= {flight.upid for flight in flights if flight.upid is not None}
+        happened = await self.pilot.steer(flights, progress, specs)
         judged = ((flight, self._judge(flight, progress[flight.vmid])) for flight in flights if flight.vmid in progress)
         stops = [self._stop(flight, abort) for flight, abort in judged if abort is not None]
-        return tuple(event for event in await asyncio.gather(*stops) if event is not None)
+        return (*happened, *(event for event in await asyncio.gather(*stops) if event is not None))
 
     def _judge(self, flight: Flight, progress: Progress) -> Abort | None:
         """Why PVE has to be asked now to stop the move."""
@@ -52,7 +56,7 @@ class Guard:
         now, age = self._clock.monotonic(), self._clock.wall() - flight.started_at
         history = guards.remember(self._histories.get(flight.vmid), flight, progress, now=now, age=age)
         self._histories[flight.vmid] = history
-        return guards.judge(flight, progress, history, now=now)
+        return guards.judge(flight, progress, history, now=now, held=self.pilot.holds(flight))
 
     async def _stop(self, flight: Flight, abort: Abort) -> Event | None:
         """Ask PVE to stop the task, unless the guest has already changed sides: then it would be left paused there."""

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from controller.act import backoff, guards, media
+from controller.act import backoff, guards, media, pilot
 from controller.act.inflight import HA_REQUEST
 from controller.clock import Clock
 from controller.decide import preflight
@@ -214,6 +214,7 @@ class _Starter:
             tasks_before=frozenset(task.upid for task in look.tasks),
             limits=guards.limits(move.options.policy, self.specs),
             verify=guards.verify(move.options.policy, self.specs),
+            steered=guest.power is Power.RUNNING and pilot.steers(move, self.specs),
         )
 
     def _origin(self, move: Move, look: _Look) -> Origin | None:

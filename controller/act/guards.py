@@ -94,12 +94,12 @@ def remember(before: History | None, flight: Flight, progress: Progress, *, now:
     )
 
 
-def judge(flight: Flight, progress: Progress, history: History, *, now: float) -> Abort | None:
-    """Why the move has to be stopped at `now` (monotonic seconds); None: it may go on."""
+def judge(flight: Flight, progress: Progress, history: History, *, now: float, held: bool = False) -> Abort | None:
+    """Why the move has to be stopped at `now` (monotonic seconds); None: it may go on. held: its pause is (`act.pilot`)."""
     if not sends(progress):
         return None
     return (
-        _downtime(flight, progress)
+        (None if held else _downtime(flight, progress))
         or _stall(flight, progress, history, now)
         or _timeout(flight, progress, history, now)
     )

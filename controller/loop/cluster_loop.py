@@ -172,7 +172,7 @@ class ClusterLoop:
             except DroverError as error:
                 self._log.info("following failed", reason=error.why, message=error.message)
                 continue
-            happened = await parts.guard.watch(progress.progress) if self._may_stop() else ()
+            happened = await parts.guard.watch(progress.progress, self._specs()) if self._may_stop() else ()
             self._show(
                 replace(
                     self._view, memory=parts.store.memory(), progress=progress.progress, outcomes=(), events=happened

@@ -280,7 +280,7 @@ async def _act(parts: Parts, specs: Specs, view: ClusterView, fuses: Breaker) ->
             return view
         if fuses.cluster is not None:  # half open: one move is in flight at a time, and shows whether things work again
             plan = replace(plan, moves=plan.moves[:1] if not view.memory.flights else ())
-        events: list[Event] = []
+        events: list[Event] = [*await parts.guard.pilot.measure(plan.moves, specs)]
         outcomes = await _start(parts, specs, view, plan, events.append)
         after = parts.store.memory()
         view = replace(

@@ -90,6 +90,7 @@ class Flight:
     abort: Abort | None = None  # written before PVE is asked to stop the task
     cautions: tuple[Caution, ...] = ()
     verify: Verify = Verify()
+    steered: bool = False  # its MigrationPolicy wants it measured and steered through QEMU's monitor
 
     @property
     def sends(self) -> bool:

@@ -526,6 +526,12 @@ class Why(StrEnum):
         "PVE answered 403 to the request to stop the task.",
         "Stop the task by hand, or give the token Sys.Modify on the node.",
     )
+    MONITOR_NOT_PERMITTED = (
+        "MonitorNotPermitted",
+        "A MigrationPolicy says `control: Monitor`, but the token may not speak to QEMU's monitor: task logs have to do.",
+        "PVE answered 403 to a command of the monitor, which is tried again every ten minutes.",
+        "Give the token Sys.Modify on / (before PVE 9 also VM.Monitor), or say `control: TaskLog`.",
+    )
     NOT_SUBMITTED = (
         "NotSubmitted",
         "The request never reached PVE.",

@@ -249,6 +249,11 @@ class PveClient:
         """
         await self._call("POST", self._transport.post, f"{_guest(node, GuestKind.QEMU, vmid)}/agent/ping", None)
 
+    async def monitor(self, node: NodeName, vmid: Vmid, command: str) -> str:
+        """What QEMU answers to a command of its monitor. Needs what `pve.monitor` names (qemu-server: PVE/API2/Qemu.pm)."""
+        path = f"{_guest(node, GuestKind.QEMU, vmid)}/monitor"
+        return text(await self._call("POST", self._transport.post, path, {"command": command}))
+
     async def set_drives(self, node: NodeName, vmid: Vmid, drives: Mapping[str, str], *, digest: str) -> None:
         """Change what is in CD drives of a VM. Needs VM.Config.CDROM; PVE checks that volumes exist.
 

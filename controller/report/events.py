@@ -29,6 +29,7 @@ class Told(StrEnum):
     MOVE_STUCK = "MoveStuck"
     MOVE_ABORTING = "MoveAborting"
     ABORT_NOT_PERMITTED = "AbortNotPermitted"
+    MONITOR_NOT_PERMITTED = "MonitorNotPermitted"
     MEDIA_EJECTED = "MediaEjected"
     MEDIA_RESTORED = "MediaRestored"
     MEDIA_NOT_RESTORED = "MediaNotRestored"

@@ -79,6 +79,8 @@ class Guest:
     written: float
     stops_in: float | None
     agent: bool = False
+    outgoing: Any = None  # `precopy.Precopy`, while its memory is being sent
+    measured: float | None = None  # bytes per second, once `calc_dirty_rate` was asked for
     pool: str | None = None
     pending: dict[str, Any] = field(default_factory=dict)
     deletes: dict[str, int] = field(default_factory=dict)

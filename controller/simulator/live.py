@@ -73,12 +73,18 @@ def _copy_memory(run: Migration) -> Generator[Wait, Any, None]:
     limit = min(order.ram_ceiling, float(guest.config.get("migrate_speed", 0)) * 1024 * 1024 or float("inf"))
     if limit != float("inf"):
         run.log(f"migration speed limit: {render_bytes(limit)}/s")
-    run.precopy = Precopy(world, guest, order.target, run.ceiling(limit), run.log, owner=run.task)
+    run.precopy = Precopy(
+        world, guest, order.target, run.ceiling(limit), run.log, owner=run.task, widest=run.ceiling(float("inf"))
+    )
     run.log(f"migration downtime limit: {run.precopy.limit * 1000:.0f} ms")
     run.log(f"migration cachesize: {render_bytes(cache_size(guest.memory))}")
     run.log("set migration parameters")
     run.log(f"start migrate command to {socket}")
-    result = yield from run.precopy.run()
+    guest.outgoing = run.precopy
+    try:
+        result = yield from run.precopy.run()
+    finally:
+        guest.outgoing = None
     run.log(
         f"average migration speed: {render_bytes(guest.ram / max(result.seconds, 0.001))}/s"
         f" - downtime {result.downtime * 1000:.0f} ms"

@@ -67,6 +67,10 @@ class Network:
         """Change a node's link."""
         self._change(lambda: self.links.__setitem__(node, rate))
 
+    def recap(self, flow: Flow, cap: float) -> None:
+        """Change a stream's own ceiling."""
+        self._change(lambda: setattr(flow, "cap", cap))
+
     def cut(self, broken: Callable[[Flow], bool]) -> None:
         """Break the streams that `broken` picks: their `done` fires with False."""
         victims = [flow for flow in self.flows if broken(flow)]

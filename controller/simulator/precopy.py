@@ -46,15 +46,24 @@ class Precopy:
     """One memory phase. `log` writes a line with time stamp into the task's log."""
 
     def __init__(
-        self, world: World, guest: Guest, target: str, ceiling: float, log: Callable[[str], None], *, owner: object
+        self,
+        world: World,
+        guest: Guest,
+        target: str,
+        ceiling: float,
+        log: Callable[[str], None],
+        *,
+        owner: object,
+        widest: float = float("inf"),
     ) -> None:
         self._world = world
         self._guest = guest
         self._target = target
         self._ceiling = ceiling
+        self._widest = widest
         self._log = log
         self._owner = owner
-        self.limit = float(guest.config.get("migrate_downtime", DOWNTIME))
+        self.limit = self._raised = float(guest.config.get("migrate_downtime", DOWNTIME))
         self.result = Copied()
         self.flow: Flow | None = None
         self._sent = 0.0
@@ -90,6 +99,12 @@ class Precopy:
         result.transferred = self._sent
         result.seconds = world.now - begin
         return result
+
+    def restrict(self, bytes_s: float) -> None:
+        """Change what it may send per second, up to what the stream carries."""
+        self._ceiling = min(bytes_s, self._widest)
+        if self.flow is not None:
+            self._world.network.recap(self.flow, self._ceiling)
 
     def _dirtied(self, seconds: float) -> float:
         if self._guest.run != "running":
@@ -127,7 +142,7 @@ class Precopy:
         self._last_remaining = remaining
         if self._stalls > PATIENCE:
             self._stalls = 0
-            self.limit = min(self.limit * 2, LONGEST_DOWNTIME)
+            self.limit = self._raised = min(self._raised * 2, LONGEST_DOWNTIME)
             self._log(f"auto-increased downtime to continue migration: {self.limit * 1000:.0f} ms")
 
     def _report(self, sent: float, speed: float) -> None:

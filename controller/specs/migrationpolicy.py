@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from controller.model.ids import ClusterName
-from controller.specs.base import MiBps, Model, NotYet, Priority, Rule, Seconds, Word
+from controller.specs.base import MiBps, Model, Priority, Rule, Seconds, Word
 from controller.specs.common import Column, CommonSpec, GuestSelector, Kind, Listed
 
 
@@ -133,7 +133,7 @@ class MigrationPolicySpec(CommonSpec):
     """What to do with local media in CD drives. Restore: eject an ISO, and put it back when the guest is home again."""
     conntrack_state: ConntrackState = ConntrackState.AUTO
     """Auto: move the firewall's connection tracking along where both nodes can."""
-    control: Annotated[Control, NotYet()] = Control.TASK_LOG
+    control: Control = Control.TASK_LOG
     """TaskLog: watch. Monitor: measure and steer through QEMU's monitor (needs Sys.Modify)."""
     retry: Retry = Field(default_factory=Retry)
     """When a move that failed is tried again."""

@@ -190,7 +190,7 @@ class Lab:
     async def _watch(self) -> tuple[Event, ...]:
         following = await follow(self.store.memory().flights, self.client, self.progress)
         self.progress = following.progress
-        return await self.guard.watch(following.progress)
+        return await self.guard.watch(following.progress, SPECS)
 
     def settle_within(self, seconds: float) -> tuple[Outcome, ...]:
         """Tick every ten seconds until something ends."""

@@ -139,7 +139,7 @@ def test_pve_is_asked_again_only_when_the_request_has_not_arrived(
 def guard(desk: Desk, progress: Progress = BUSY) -> tuple[Event, ...]:
     desk.pve.asked.clear()
     made = Guard(desk.store, desk.client, desk.clock)
-    return desk.loop.run_until_complete(made.watch({WEB.vmid: progress}))
+    return desk.loop.run_until_complete(made.watch({WEB.vmid: progress}, desk.specs))
 
 
 def fly(desk: Desk, task: str = OURS) -> None:

@@ -25,6 +25,7 @@ from controller.simulator.routes import (  # noqa: F401 - importing registers th
     ha_status,
     indexes,
     lxc_migrate,
+    monitor,
     monitoring,
     nodes,
     pools,
