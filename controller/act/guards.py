@@ -7,6 +7,7 @@ of time (qemu-server: PVE/QemuMigrate.pm).
 import math
 from dataclasses import dataclass
 
+from controller.decide.estimate import allowed_seconds
 from controller.model.ids import Upid
 from controller.model.memory import Abort, Flight, Limits, Verify
 from controller.model.outcome import Progress, Stream
@@ -15,8 +16,6 @@ from controller.pve.tasklog import DISKS, MEMORY
 from controller.specs import MigrationPolicy, Specs
 from controller.specs.migrationpolicy import MigrationPolicySpec, OnDowntimeExceeded
 
-LEAST_SECONDS = 60.0
-"""Time that every move may take, however small it is."""
 _DEFAULTS = MigrationPolicy.model_validate({"metadata": {"name": "defaults"}, "spec": {"guestSelector": {}}}).spec
 _GIB = 1 << 30
 _MEMORY = "memory"  # what `pve.tasklog` calls this stream
@@ -129,7 +128,7 @@ def _timeout(flight: Flight, progress: Progress, history: History, now: float) -
     size = _size(flight, progress)
     if not flight.limits.seconds_per_gib or not size:
         return None
-    allowed = max(LEAST_SECONDS, flight.limits.seconds_per_gib * size / _GIB)
+    allowed = allowed_seconds(flight.limits.seconds_per_gib, size)
     if now - history.since <= allowed:
         return None
     text = f"it takes longer than the {allowed:.0f} s that the policy allows for {size / _GIB:.1f} GiB"

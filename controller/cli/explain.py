@@ -63,8 +63,8 @@ def _text(item: Data) -> Iterator[str]:
         yield "  stays where it is: nothing wants to move it"
     if target is not None:
         seconds = number_at(item, ".status.seconds")
-        least = f", at least {duration(seconds)}" if seconds is not None else ""
-        yield f"  goes to {target}: {size(number_at(item, '.status.moveBytes'))} to send{least}"
+        about = f", in about {duration(seconds)}" if seconds is not None else ""
+        yield f"  goes to {target}: {size(number_at(item, '.status.moveBytes'))} to send{about}"
     rules = value_at(item, ".status.rules")
     if isinstance(rules, list) and rules:
         yield f"  selected by {', '.join(map(str, rules))}"

@@ -1,8 +1,9 @@
 """`drover plan`: looks once, plans, and shows the difference; starts nothing. Needs no daemon."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import click
 
@@ -94,7 +95,7 @@ def _text(results: Sequence[app.PlanResult], path: Path) -> Iterator[str]:
             yield "  As root on any node of the cluster:"
             yield from (f"    {line}" for line in result.missing_rights)
         if result.plan is not None:
-            yield from show(result.plan, result.seen, result.specs)
+            yield from show(result.plan, result.seen, result.specs, _seconds(result))
 
 
 def _title(result: app.PlanResult) -> str:
@@ -106,7 +107,18 @@ def _title(result: app.PlanResult) -> str:
     return name + paint(f"{called}  {size_}", "soft")
 
 
-def show(plan: Plan, seen: Observed | None, specs: Specs) -> Iterator[str]:
+def _seconds(result: app.PlanResult) -> Mapping[Vmid, float]:
+    """What each planned move is estimated to take, where a rate was written down or learned."""
+    explainer, plan = result.explainer(), result.plan
+    if explainer is None or plan is None:
+        return {}
+    told = [explainer.explain(move.vmid) for move in plan.all_moves]
+    return {one.vmid: one.seconds for one in told if one.seconds is not None}
+
+
+def show(
+    plan: Plan, seen: Observed | None, specs: Specs, seconds: Mapping[Vmid, float] = MappingProxyType({})
+) -> Iterator[str]:
     """One plan in groups: what starts now, what waits, what is blocked, and the sum."""
     if plan.unsafe:
         yield ""
@@ -114,11 +126,11 @@ def show(plan: Plan, seen: Observed | None, specs: Specs) -> Iterator[str]:
         yield from (f"  {text}" for text in plan.unsafe)
     if plan.moves:
         yield from _heading("Starts now", len(plan.moves), sum(move.memory_bytes for move in plan.moves))
-        yield from _moves([(move, str(move.why), move.message) for move in plan.moves])
+        yield from _moves([(move, str(move.why), move.message) for move in plan.moves], seconds)
     placed = [(item.move, item) for item in plan.waiting if item.move is not None]
     if placed:
         yield from _heading("Waits, with its target chosen", len(placed), sum(move.memory_bytes for move, _ in placed))
-        yield from _moves([(move, f"{item.why}", item.message) for move, item in placed])
+        yield from _moves([(move, f"{item.why}", item.message) for move, item in placed], seconds)
     unplaced = [(item.vmid, f"{item.why}", item.message, "") for item in plan.waiting if item.move is None]
     if unplaced:
         yield from _heading("Waits", len(unplaced))
@@ -172,7 +184,7 @@ def _heading(title: str, count: int | None, total_bytes: int | None = None) -> I
     yield paint(title, "bold") + (moves if moves or count is None else f": {count_of(count, 'guest')}")
 
 
-def _moves(rows: Sequence[tuple[Move, str, str]]) -> Iterator[str]:
+def _moves(rows: Sequence[tuple[Move, str, str]], seconds: Mapping[Vmid, float]) -> Iterator[str]:
     lines = columns(
         [
             (
@@ -180,6 +192,7 @@ def _moves(rows: Sequence[tuple[Move, str, str]]) -> Iterator[str]:
                 Cell(move.name, "bold"),
                 f"{move.source} -> {move.target}",
                 Cell(size(move.memory_bytes) if move.memory_bytes else "-", right=True),
+                *([Cell(_about(seconds.get(move.vmid)), right=True)] if seconds else []),
                 Cell(f"{why}: {message}" if message else why),
             )
             for move, why, message in rows
@@ -189,6 +202,10 @@ def _moves(rows: Sequence[tuple[Move, str, str]]) -> Iterator[str]:
     for line, (move, _, _) in zip(lines, rows, strict=True):
         yield line
         yield paint(f"      {command_line(move)}", "soft")
+
+
+def _about(seconds: float | None) -> str:
+    return "-" if seconds is None else f"~{duration(seconds)}"
 
 
 _MARKS = {JobVerb.CREATE: ("+", "good"), JobVerb.REMOVE: ("-", "bad")}

@@ -17,8 +17,6 @@ from controller.model.observed import Guest, Observed
 from controller.model.plan import Blocked, Move, Plan, Waiting
 from controller.specs import Specs
 
-MIB = 1 << 20
-
 
 class Explainer:
     """Explains the guests of one plan, made from the same specs, look and memory. Gathers once, however many are asked about."""
@@ -48,7 +46,7 @@ class Explainer:
             cause=flight.cause if flight is not None else word.cause if word is not None else None,
             waits=isinstance(word, Waiting),
             move_bytes=moving,
-            seconds=self._seconds(moving) if target is not None else None,
+            seconds=self._seconds(guest, target) if target is not None else None,
         )
 
     @cached_property
@@ -108,8 +106,6 @@ class Explainer:
         copied = self._scene.cargo(vmid).bytes_to(target) if target is not None else 0
         return (self._scene.needs.get(vmid) or 0) + copied
 
-    def _seconds(self, count: int) -> float | None:
-        network = self._scene.cluster.spec.network
-        share = network.link_mibps * network.share_percent / 100
-        rates = [rate for rate in (share, network.stream_mibps) if rate]
-        return count / MIB / min(rates) if rates else None
+    def _seconds(self, guest: Guest, target: NodeName) -> float | None:
+        takes = self._scene.estimate(guest, target)
+        return takes.seconds if takes.rate.known and takes.converges else None

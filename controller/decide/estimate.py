@@ -23,7 +23,7 @@ RESTART_SECONDS = 20.0
 """Shutting a container down and starting it on the target."""
 OFFLINE_SECONDS = 5.0
 LEAST_SECONDS = 60.0
-"""Time that every move may take, however small it is (`act.guards`)."""
+"""Time that every move may take, however small it is."""
 DAY = 86_400.0
 
 
@@ -117,5 +117,9 @@ def at_most(expected: Estimate, seconds_per_gib: int) -> float:
     """Seconds after which the move is over one way or another: Drover stops one that takes longer than its policy allows."""
     if not expected.live or not seconds_per_gib:
         return min(expected.seconds, DAY)
-    allowed = max(LEAST_SECONDS, seconds_per_gib * expected.bytes / GIB)
-    return min(expected.seconds, LIVE_SECONDS + allowed)
+    return min(expected.seconds, LIVE_SECONDS + allowed_seconds(seconds_per_gib, expected.bytes))
+
+
+def allowed_seconds(seconds_per_gib: int, count: int) -> float:
+    """Seconds that a policy allows for sending `count` bytes; Drover stops a move that takes longer (`act.guards`)."""
+    return max(LEAST_SECONDS, seconds_per_gib * count / GIB)

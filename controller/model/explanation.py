@@ -44,5 +44,5 @@ class Explanation:
     waits: bool = False  # for what `message` says
     move_bytes: int = 0  # to send: memory, and volumes that the target has no replica of
     seconds: float | None = (
-        None  # that sending them takes at least; None while nobody has said what the network carries
+        None  # that the move is estimated to take; None: no rate is known, or it never ends by itself
     )

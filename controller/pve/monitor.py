@@ -5,7 +5,6 @@ dirty rate comes in whole MiB/s, `max-bandwidth` is taken in MiB/s, `downtime-li
 for all but `info` (qemu-server: PVE/API2/Qemu/HMPPerms.pm).
 """
 
-import re
 from typing import Final
 
 MEASURE_SECONDS: Final = 1
@@ -16,8 +15,9 @@ _MIB: Final = 1 << 20
 
 def dirty_rate(answer: str) -> float | None:
     """Bytes per second by which a guest changed its memory; None while that is not measured."""
-    found = re.search(r"Dirty rate:\s*(\d+)\s*\(MB/s\)", answer)
-    return float(int(found[1]) * _MIB) if found and "Status: measured" in answer else None
+    told = {name.strip(): value.split() for name, _, value in (line.partition(":") for line in answer.splitlines())}
+    number, *_ = told.get("Dirty rate") or [""]
+    return float(int(number) * _MIB) if told.get("Status") == ["measured"] and number.isdecimal() else None
 
 
 def set_bandwidth(mib_s: int) -> str:

@@ -48,7 +48,11 @@ def plan_data(
     """A plan. `command`: the line that a person would type for a move; `explain`: every node with its verdict; shown when given."""
 
     def candidates(vmid: Vmid) -> Data:
-        return {} if explain is None else {"candidates": _candidates(explain(vmid))}
+        if explain is None:
+            return {}
+        told = explain(vmid)
+        takes = {} if told.seconds is None else {"estimatedSeconds": round(told.seconds, 1)}
+        return {"candidates": _candidates(told), **takes}
 
     status: Data = {
         "digest": plan.digest,

@@ -2,11 +2,11 @@
 
 import math
 
-from controller.decide.estimate import LEAST_SECONDS, LIVE_SECONDS, Estimate, at_most, dirty_of, estimate, rate_of
+from controller.decide.estimate import LIVE_SECONDS, Estimate, allowed_seconds, at_most, dirty_of, estimate, rate_of
 from controller.decide.preflight.disks import copied
 from controller.decide.preflight.finding import Finding, Level, Look, check, wait, warn
 from controller.decide.windows import longest, of_policy, opening, too_short
-from controller.decide.words import GIB, MIB, duration, size
+from controller.decide.words import MIB, duration, size
 from controller.model.reasons import Why
 from controller.specs.migrationpolicy import OnDowntimeExceeded
 
@@ -57,7 +57,7 @@ def duration_is_within_the_policy(look: Look) -> tuple[Finding, ...]:
     if not takes.converges:
         return ()  # the next check's matter
     total = look.size + sum(disk.size_bytes or 0 for disk in copied(look))
-    most = max(LEAST_SECONDS, allowed * total / GIB)
+    most = allowed_seconds(allowed, total)
     text = f"{takes}; the policy allows {duration(most)}"
     return (
         warn(Why.TOO_SLOW, text) if takes.seconds - LIVE_SECONDS > most else (Finding(Level.OK, Why.AS_EXPECTED, text),)
