@@ -228,7 +228,7 @@ async def _plan(settings: Settings, held: Held, name: ClusterName) -> PlanResult
         client = PveClient(connection.transport)
         observer = Observer(client, cluster=name, clock=clock, token_id=connection.token_id)
         try:
-            seen = await observer.look()
+            seen = await observer.look_closely()
         finally:
             connection.close()
             lacking = tuple(str(missing) for missing in observer.missing)
@@ -296,7 +296,7 @@ async def answer(
     question: Question, specs: Specs, memory: Memory, observer: Observer
 ) -> tuple[tuple[Guest, ...], tuple[Trial, ...]]:
     """The guests that the question is about, and their moves with all findings. Raises DroverError."""
-    seen = await observer.look()
+    seen = await (observer.look_closely() if question.node else observer.look())
     specs = rolling.in_turn(specs, seen, memory)
     for node in filter(None, (question.node, question.target)):
         if node not in seen.nodes:

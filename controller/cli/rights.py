@@ -23,7 +23,10 @@ from controller.observe.selfcheck import check, pveum_lines
     type=click.Choice(["8", "9"]),
     help="With what ReplicationPolicies need, on this major version of PVE: VM.Replicate, before 9 Datastore.Allocate.",
 )
-def command(user: str, token: str, credential: str, replication: str | None) -> None:
+@click.option(
+    "--shutdown", is_flag=True, help="With what rules of a maintenance need that shut guests down: VM.PowerMgmt."
+)
+def command(user: str, token: str, credential: str, replication: str | None, *, shutdown: bool) -> None:
     """Print the pveum lines for a new cluster, and where its token goes.
 
     Nothing is changed: read them, then run them as root on any node of the cluster.
@@ -32,7 +35,8 @@ def command(user: str, token: str, credential: str, replication: str | None) -> 
         raise click.UsageError(f"--user {user} has to be USER@REALM such as drover@pve, and --token a plain name")
     token_id = f"{user}!{token}"
     version = (int(replication),) if replication else ()
-    lines = pveum_lines(token_id, check({}, version=version), version, replication=replication is not None)
+    missing = check({}, version=version)
+    lines = pveum_lines(token_id, missing, version, replication=replication is not None, shutdown=shutdown)
     emit(
         [
             "# As root on any node of the cluster:",

@@ -636,7 +636,7 @@ class Why(StrEnum):
         "PermissionMissing",
         "The token lacks rights, so parts of the cluster stay invisible or unchangeable.",
         "PVE answers 403, or `/access/permissions` of the token lacks a privilege.",
-        "Run the printed `pveum` lines.",
+        "Run the `pveum` lines that `drover rights` prints; for jobs with `--replication`, for shutting down with `--shutdown`.",
     )
     WRONG_CLUSTER = (
         "WrongCluster",

@@ -43,6 +43,10 @@ from controller.pve.decode import ClusterStatus, HaStatus, Resources
 
 BACKGROUND_SECONDS: Final = 2.0
 """How long a look waits for what it could do without: configs and versions, which a silent node may hold up for 30 s."""
+CLOSELY: Final = 500
+"""How many configs are read by a look that will have no successors."""
+CLOSELY_SECONDS: Final = 30.0
+"""How long such a look waits for them."""
 SILENCE_SECONDS: Final = 60.0
 """How long a node that did not answer in the background is left alone there."""
 RIGHTS_AGAIN_SECONDS: Final = 60.0
@@ -138,6 +142,18 @@ class Observer:
         for part in rest:
             _value(part)
         return self._observed(at, *_value(core))
+
+    async def look_closely(self) -> Observed:
+        """As `look`, with the configs of all guests and the state of their jobs, for who looks once and not every ten seconds.
+
+        Of a cluster with very many guests some configs are left out, as at the first look of the daemon.
+        """
+        seen, now = await self.look(), self._clock.monotonic()
+        reads = [self._read_config(guest, now) for guest in self._configs.due(now, not_on=self._offline, most=CLOSELY)]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSELY_SECONDS):
+                await asyncio.gather(*reads)
+        return await self.look() if seen.guests else seen
 
     async def fresh(self, move: Wanted, *, mapped_to: Collection[str] = ()) -> Fresh:
         """What has to be known right before `move` is posted, read now; independent calls overlap.

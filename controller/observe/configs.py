@@ -52,10 +52,10 @@ class ConfigCache:
             entry.guest = guest
             self._entries[vmid] = entry
 
-    def due(self, now: float, *, not_on: Collection[NodeName] = ()) -> list[Guest]:
+    def due(self, now: float, *, not_on: Collection[NodeName] = (), most: int | None = None) -> list[Guest]:
         """Guests whose configs are to be read `now`: changed ones, then unread ones, then the oldest. They count as tried.
 
-        Never more than the rate allows, whatever there is to read; none on the nodes `not_on`.
+        Never more than the rate allows, whatever there is to read, or than `most` where that is given; none on the nodes `not_on`.
         """
         if self._counted_at is not None:
             self._allowance = min(MOST_AT_ONCE, self._allowance + (now - self._counted_at) * READS_PER_SECOND)
@@ -65,10 +65,12 @@ class ConfigCache:
             for vmid, entry in self._entries.items()
             if entry.guest.node not in not_on and (rank := _rank(entry, now)) is not None
         )
-        chosen = [self._entries[vmid] for _, vmid in heapq.nsmallest(int(self._allowance), waiting)]
+        count = int(self._allowance) if most is None else most
+        chosen = [self._entries[vmid] for _, vmid in heapq.nsmallest(count, waiting)]
         for entry in chosen:
             entry.tried, entry.looked = now, _look(entry.guest)
-        self._allowance -= len(chosen)
+        if most is None:
+            self._allowance -= len(chosen)
         return [entry.guest for entry in chosen]
 
     def put(self, config: GuestConfig) -> None:

@@ -21,6 +21,7 @@ class _Need:
     since: tuple[int, ...] = ()
     before: tuple[int, ...] = ()  # the version that no longer asks for it
     required: bool = True
+    consent: bool = False  # lets the token do so much that nobody gets it who did not ask for it
 
 
 _NEEDS: Final = (
@@ -35,6 +36,7 @@ _NEEDS: Final = (
     _Need("VM.Config.CDROM", "/vms", "to eject local media, which hold guests back", required=False),
     _Need("VM.Replicate", "/vms", "to manage replication jobs", since=(9,), required=False),
     _Need("Datastore.Allocate", "/storage", "to manage replication jobs", since=(1,), before=(9,), required=False),
+    _Need("VM.PowerMgmt", "/vms", "to shut guests down and start them again", required=False, consent=True),
 )
 _ROOTS: Final = frozenset(need.path for need in _NEEDS)
 
@@ -78,12 +80,18 @@ def _asked(need: _Need, version: tuple[int, ...]) -> bool:
 
 
 def pveum_lines(
-    token_id: str, missing: Iterable[Missing], version: tuple[int, ...], *, replication: bool = False
+    token_id: str,
+    missing: Iterable[Missing],
+    version: tuple[int, ...],
+    *,
+    replication: bool = False,
+    shutdown: bool = False,
 ) -> tuple[str, ...]:
     """Shell lines, for root on any node, that grant what is missing by the role DroverController; none when nothing is.
 
     The user and its token both need the role: a token with separated privileges can do only what both may. token_id:
     `user@realm!name`, "" when not known. replication: with what PVE 8 wants for jobs, which lets a token do much else.
+    shutdown: with what rules of a maintenance need that shut guests down.
     """
     paths = [item.path for item in missing]
     if not paths:
@@ -91,7 +99,11 @@ def pveum_lines(
     token = token_id or ANY_TOKEN
     user = token.partition("!")[0]
     privileges = ",".join(
-        dict.fromkeys(need.privilege for need in _NEEDS if _asked(need, version) and (replication or not need.before))
+        dict.fromkeys(
+            need.privilege
+            for need in _NEEDS
+            if _asked(need, version) and (replication or not need.before) and (shutdown or not need.consent)
+        )
     )
     wanted = dict.fromkeys("/" if path in _ROOTS else path for path in paths)
     lines = [f"pveum role add {ROLE} --privs '{privileges}' || pveum role modify {ROLE} --privs '{privileges}'"]

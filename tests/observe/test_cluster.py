@@ -118,6 +118,17 @@ def test_one_look_makes_the_picture_and_the_next_ones_fill_in_who_is_who() -> No
     play(body)
 
 
+def test_who_looks_only_once_knows_every_config() -> None:
+    many = "".join(f"\n  {vmid}: {{node: pve1, disks: {{scsi0: {{storage: nfs}}}}}}" for vmid in range(200, 230))
+
+    async def body(scene: Scene) -> None:
+        seen = await scene.observer.look_closely()
+        assert set(seen.configs) == set(seen.guests)
+        assert len(seen.guests) == 33
+
+    play(body, HEAD + RIGHTS + GUESTS + many)
+
+
 @pytest.mark.parametrize("count", [60, 600])
 def test_the_number_of_calls_does_not_grow_with_the_guests(count: int) -> None:
     guests = "\n".join(f"  {100 + n}: {{node: pve{n % 3 + 1}, status: stopped}}" for n in range(count))

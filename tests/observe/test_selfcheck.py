@@ -63,6 +63,13 @@ def test_a_privilege_that_this_version_does_not_know_is_left_out(version: tuple[
     assert "VM.Replicate" not in pveum_lines("a@pve!b", check({}, version=version), version)[0]
 
 
+def test_the_right_to_shut_guests_down_is_given_only_to_who_asks_for_it() -> None:
+    missing = check({}, version=(9, 2))
+    assert "VM.PowerMgmt" not in pveum_lines("a@pve!b", missing, (9, 2))[0]
+    assert "VM.PowerMgmt" in pveum_lines("a@pve!b", missing, (9, 2), shutdown=True)[0]
+    assert "VM.PowerMgmt" not in {item.privilege for item in missing}, "nothing else needs it"
+
+
 def test_a_path_with_an_acl_of_its_own_gets_its_own_lines_and_root_needs_none() -> None:
     missing = check({**EVERYWHERE, "/vms/105": {}}, version=(9, 2))
     assert pveum_lines("root@pam!t", missing, (9, 2))[1:] == (
