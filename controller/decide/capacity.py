@@ -58,8 +58,8 @@ def needs(cluster: PveCluster, seen: Observed, memory: Memory) -> Mapping[Vmid, 
         # The rows of a guest that has just arrived may lack its numbers, or still show it stopped.
         found[vmid] = max(found.get(vmid) or 0, flight.memory_bytes)
     for vmid, halted in memory.halted.items():
-        # It is down only to be moved: the room that it will need where it is started has to be there.
-        if vmid in found and halted.elsewhere and halted.identity.same_as(seen.guests[vmid].identity):
+        # It is down only for a while: the room that it will need where it is started has to be there.
+        if vmid in found and halted.identity.same_as(seen.guests[vmid].identity):
             found[vmid] = found[vmid] or seen.guests[vmid].memory_bytes
     return MappingProxyType(found)
 

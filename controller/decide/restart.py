@@ -19,8 +19,9 @@ def plan(draft: Draft) -> None:
         guest = scene.seen.guests.get(vmid)
         if guest is None:
             continue  # lists may be filtered by a token without rights: what is not seen is not gone
-        over = noted.node not in scene.wanted.maintenance
         gone = guest.node != noted.node
+        now = scene.wanted.maintenance.get(noted.node)
+        over = now is None or (gone and now.ref != noted.maintenance)  # another one moved it away
         if not noted.identity.same_as(guest.identity) or (guest.power.holds_memory and (over or gone)):
             board.forget_halted.add(vmid)
         elif not guest.power.holds_memory and (over or (noted.elsewhere and gone)) and not board.knows(vmid):

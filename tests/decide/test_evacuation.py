@@ -500,6 +500,28 @@ def test_what_was_shut_down_for_a_maintenance_is_started_when_it_is_over() -> No
     assert decide(specs(), seen(THREE, [who]), other).forget_halted == (101,)
 
 
+def test_what_was_shut_down_is_started_where_another_maintenance_of_its_node_moved_it() -> None:
+    who = guest(101, "pve2", power=Power.STOPPED)
+    asked = replace(
+        memory(), halted={Vmid(101): Halted(who.identity, "x", NodeName("pve1"), MAINTENANCE, False, AT - 1000)}
+    )
+    same = decide(specs(maintenance("m", "pve1")), seen(THREE, [who]), asked)
+    assert same.power == (), "its own maintenance is not over"
+    other = decide(specs(maintenance("other", "pve1")), seen(THREE, [who]), asked)
+    assert [(action.verb, action.node) for action in other.power] == [(PowerVerb.START, "pve2")]
+
+
+def test_the_room_of_who_is_started_again_is_kept_free() -> None:
+    who = guest(101, "pve1", 40, power=Power.STOPPED)
+    asked = replace(
+        memory(), halted={Vmid(101): Halted(who.identity, "x", NodeName("pve1"), MAINTENANCE, False, AT - 1000)}
+    )
+    leaving = [guest(102, "pve2", 40), guest(103, "pve3", 40)]
+    plan = decide(specs(maintenance("other", "pve2")), seen(THREE, [who, *leaving]), asked)
+    assert [(action.verb, action.node) for action in plan.power] == [(PowerVerb.START, "pve1")]
+    assert (plan.all_moves, plan.blocked[0].why) == ((), Why.NO_TARGET_FITS)
+
+
 def test_a_guest_that_restarts_elsewhere_is_moved_while_it_is_down_and_started_there() -> None:
     wanted = specs(maintenance("m", "pve1", defaultBehavior="ShutdownAndRestartElsewhere", includeStopped=False))
     who = guest(101, "pve1", 40)
