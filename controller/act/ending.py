@@ -218,7 +218,7 @@ def _failure(flight: Flight, facts: Facts, who: str) -> Ending:
     still = f"{who} is still on {flight.source}, as it was"
     if flight.abort is not None and not flight.abort.refused:
         text = f"Drover stopped the move: {flight.abort.message}; {still}"
-        return Ending(Result.FAILED, flight.abort.why, text, counts=True)
+        return Ending(Result.FAILED, flight.abort.why, text, counts=flight.abort.why is not Why.WITHDRAWN)
     match facts.task:
         case Word.OK:
             why, text = Why.MIGRATION_FAILED, f"PVE calls the task a success, but {still}"

@@ -212,6 +212,7 @@ class _Starter:
             phase=FlightPhase.SUBMITTING,
             started_at=self.clock.wall(),
             tasks_before=frozenset(task.upid for task in look.tasks),
+            aborts=move.aborts,
             limits=guards.limits(move.options.policy, self.specs),
             verify=guards.verify(move.options.policy, self.specs),
             steered=guest.power is Power.RUNNING and pilot.steers(move, self.specs),

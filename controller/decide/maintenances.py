@@ -18,6 +18,7 @@ from controller.specs.nodemaintenance import (
     MaintenanceMode,
     MaintenanceRule,
     MaintenanceTemplate,
+    OnCancel,
     OnDeadline,
 )
 
@@ -118,6 +119,7 @@ def _maintenance(
         include_templates=how.include_templates,
         override_must=how.override_must,
         returns=how.after_maintenance is AfterMaintenance.RETURN,
+        aborts=how.on_cancel is OnCancel.ABORT_RUNNING,
         deadline_seconds=how.deadline_seconds,
         shuts_down_remaining=how.on_deadline is OnDeadline.SHUTDOWN_REMAINING,
         reason=how.reason,

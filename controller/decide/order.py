@@ -236,6 +236,7 @@ def _move(scene: Scene, intent: Intent, target: NodeName) -> Move:
         memory_bytes=intent.size,
         options=intent.options,
         returns=intent.returns and not home,
+        aborts=intent.aborts,
     )
 
 

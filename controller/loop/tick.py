@@ -12,12 +12,13 @@ from controller.act.breaker import Breaker
 from controller.act.hooks import Hooks
 from controller.clock import Clock
 from controller.decide import ha_maintenance, replication, rolling
+from controller.decide.called_off import called_off
 from controller.decide.windows import next_change
 from controller.loop.planner import Planner
 from controller.model.errors import DroverError
 from controller.model.event import Event
 from controller.model.ids import ClusterName, NodeName
-from controller.model.memory import Begun, FlightPhase, Memory
+from controller.model.memory import Abort, Begun, FlightPhase, Memory
 from controller.model.observed import Observed
 from controller.model.outcome import Outcome
 from controller.model.plan import DrainMode, Lane, Plan
@@ -71,6 +72,9 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
             seen = await parts.observer.look()
         seen = inflight.without_ended(seen, parts.store)
         turned, specs = _turned(parts, specs, seen, last.plan)
+        for flight in called_off(specs, seen, parts.store.memory()):
+            text = f"{flight.cause} was called off, and said AbortRunning"
+            parts.store.abort_flight(flight.id, Abort(Why.WITHDRAWN, text))
         fuses = breaker.state(
             parts.store.attempts(breaker.ATTEMPTS), cluster.spec.safety.circuit_breaker, parts.clock.wall()
         )

@@ -53,6 +53,7 @@ class Maintenance:
     include_templates: bool = False
     override_must: bool = False
     returns: bool = True
+    aborts: bool = False  # moves under way are stopped when it is called off
     deadline_seconds: int = 0  # that the evacuation may take; 0 = no limit
     shuts_down_remaining: bool = False  # at the deadline, instead of leaving them to people
     reason: str = ""

@@ -87,6 +87,7 @@ class Flight:
     waiting: str = ""  # what keeps it from being called ended, one of `act.ending`'s words; "" = nothing unusual
     waiting_since: float = 0.0  # epoch seconds, our clock: the wait has to outlive restarts
     limits: Limits = Limits()
+    aborts: bool = False  # it is stopped when its maintenance is called off, as that said when the move began
     abort: Abort | None = None  # written before PVE is asked to stop the task
     cautions: tuple[Caution, ...] = ()
     verify: Verify = Verify()

@@ -52,6 +52,7 @@ class Move:
     memory_bytes: int  # what it will occupy on the target
     options: MoveOptions
     returns: bool = False  # remember where it came from: it goes back there after the maintenance
+    aborts: bool = False  # stop it when its maintenance is called off
 
     @property
     def vmid(self) -> Vmid:

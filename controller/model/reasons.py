@@ -732,8 +732,8 @@ class Why(StrEnum):
     )
     WITHDRAWN = (
         "Withdrawn",
-        "What asked for the move was taken back before it started.",
-        "The manifests were read again right before the request; a newer revision is there.",
+        "What asked for the move was taken back before it started, or while it ran and `onCancel: AbortRunning` has it stopped.",
+        "The manifests, and what was ordered by hand, are read again right before the request and while moves run.",
         "",
     )
     NO_HOOK = (

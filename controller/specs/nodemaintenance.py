@@ -95,8 +95,9 @@ class MaintenanceTemplate(Model):
     """Let the evacuation break placement rules that Must hold."""
     after_maintenance: Annotated[AfterMaintenance, NotYet((AfterMaintenance.REBALANCE,))] = AfterMaintenance.RETURN
     """Return: back to where they came from. Stay: where they are. Rebalance: wherever is best."""
-    on_cancel: Annotated[OnCancel, NotYet((OnCancel.ABORT_RUNNING,))] = OnCancel.FINISH_RUNNING
-    """What happens to running moves when maintenance is called off."""
+    on_cancel: OnCancel = OnCancel.FINISH_RUNNING
+    """What happens to running moves when maintenance is called off. A move that AbortRunning can still stop leaves its guest
+    running where it was."""
 
 
 def _is_a_time(text: str) -> str:

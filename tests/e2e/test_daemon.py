@@ -68,6 +68,21 @@ def test_a_script_drains_a_node_waits_for_it_and_puts_it_back(lab: Lab) -> None:
     lab.until(lambda: lab.guests() == {101: "pve2", 102: "pve2", 103: "pve1"}, "everybody is home")
 
 
+def test_a_rolling_maintenance_runs_the_real_hook_on_one_node_after_another(lab: Lab) -> None:
+    told, hook = lab.folder / "told", lab.folder / "patch-node"
+    hook.write_text(f'#!/bin/sh -e\necho "$DROVER_NODE $DROVER_ACTION $DROVER_ATTEMPT $PVE_TOKEN" >> {told}\n')
+    hook.chmod(0o700)
+    with (lab.folder / "drover.toml").open("a") as settings:
+        settings.write(f'[hooks.patch]\ncommand = ["{hook}"]\ntimeoutSeconds = 20\n')
+    lab.cluster(maintenance={"drainedHook": "patch"})
+    selector = {"matchExpressions": [{"key": "drover.dev/node", "operator": "In", "values": ["pve1", "pve2"]}]}
+    lab.write("NodeMaintenance", "patches", {"nodeSelector": selector})
+    lab.run("--speed", "10")
+    lab.until(lambda: lab.condition("nodemaintenances", "patches", "RolledOut")[0] == "True", "both nodes are done")
+    assert told.read_text() == "pve1 drained 1 \npve2 drained 1 \n"
+    assert lab.guests() == {101: "pve2", 102: "pve2", 103: "pve1"}
+
+
 def test_plan_says_what_would_move_with_the_line_to_type_and_its_exit_code(lab: Lab) -> None:
     lab.label("pve2", "true")
     plan = lab.drover("plan")
