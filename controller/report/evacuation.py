@@ -225,7 +225,7 @@ def _standing(vmid: Vmid, view: ClusterView, said: Mapping[Vmid, Verdict], *, st
         noun=guest.kind.noun if guest is not None else "guest",
         state=BarState.BLOCKED if stuck else state,
         target=verdict.target or "",
-        reason=str(verdict.why or ""),
+        reason="" if verdict.state is GuestState.PLANNED else str(verdict.why or ""),
     )
 
 

@@ -186,7 +186,7 @@ def _bar_words(bar: BarLine) -> str:
     if bar.state == "Moving":
         return f"to {bar.target}, {bar.reason}" + (f" {bar.percent} %" if bar.percent is not None else "")
     words = {"ShutDown": "shut down", "Waiting": "waits", "Blocked": "blocked"}.get(bar.state, bar.state)
-    goes = f", then goes to {bar.target}" if bar.target else ""
+    goes = f", then to {bar.target}" if bar.target else ""
     return (f"{words}: {bar.reason}" if bar.reason else words) + goes
 
 
