@@ -68,7 +68,10 @@ def _moves_left(scene: Scene) -> int:
 
 
 def _may(draft: Draft, vmids: Iterable[Vmid]) -> frozenset[Vmid]:
-    """Those of the guests that may be moved without having to: not too lately, not too often; containers would restart."""
+    """Those of the guests that may be moved without having to: not too lately, not too often; containers would restart.
+
+    What PVE HA balances itself is left to it, even under `coexistence: Ignore`.
+    """
     scene = draft.scene
     spec, now = scene.cluster.spec, scene.seen.at
     last = {vmid: max(at for v, at in scene.memory.voluntary if v == vmid) for vmid, _ in scene.memory.voluntary}
@@ -79,6 +82,7 @@ def _may(draft: Draft, vmids: Iterable[Vmid]) -> frozenset[Vmid]:
         if now - last.get(vmid, 0.0) >= spec.hysteresis.cooldown_seconds
         and today[vmid] < spec.limits.max_moves_per_guest_per_day
         and scene.seen.guests[vmid].kind is not GuestKind.LXC
+        and not (scene.seen.ha_balances and scene.seen.guests[vmid].ha_managed)
         and joint.may_move(draft, vmid, _cluster(scene), Lane.BALANCE)
     )
 

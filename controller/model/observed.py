@@ -246,6 +246,7 @@ class Observed:
     ha_stays: frozenset[str] = (
         frozenset()
     )  # HA resources, such as vm:101, that do not go back to better nodes by themselves
+    ha_balances: bool = False  # PVE HA moves its own guests to level the nodes (9.2 and later, off by default)
     idle_locks: frozenset[Vmid] = frozenset()  # guests whose lock `migrate` no task has held for IDLE_LOCK_SECONDS
 
     def guests_on(self, node: NodeName) -> tuple[Guest, ...]:

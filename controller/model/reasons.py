@@ -434,6 +434,12 @@ class Why(StrEnum):
         "The guest is a resource of PVE HA, and the move is no drain.",
         "Use a PVE HA rule.",
     )
+    HA_BALANCES = (
+        "HaBalances",
+        "PVE HA balances its guests itself, so Drover makes no voluntary moves of them: the two would undo each other's.",
+        "The datacenter option `crs` has `ha-auto-rebalance=1`; read every ten minutes while HA has resources.",
+        "Switch one of the two off: `ha-auto-rebalance` of PVE, or `balance` of the PveCluster.",
+    )
     HA_UNSETTLED = (
         "HaUnsettled",
         "PVE HA is moving, recovering or fencing it.",

@@ -2,7 +2,8 @@
 
 `loop.tick` looks with it; `act.execute` looks again with it, right before a move. The number of calls does not grow with guests:
 four at each look (membership, rows, tasks, HA), replication once a minute, how its jobs stand as often of a few nodes, rights and
-versions every ten minutes, and the configs of a few guests.
+versions every ten minutes, and the configs of a few guests. Where HA has resources its rules come once a minute, and whether
+it balances every ten.
 """
 
 import asyncio
@@ -39,7 +40,7 @@ from controller.observe.ha import HaRules, read_ha_rules
 from controller.observe.nodes import merged_nodes, with_numbers
 from controller.observe.replication import ReplicationWatch
 from controller.pve.client import PveClient
-from controller.pve.decode import ClusterStatus, HaStatus, Resources
+from controller.pve.decode import ClusterOptions, ClusterStatus, HaStatus, Resources
 
 BACKGROUND_SECONDS: Final = 2.0
 """How long a look waits for what it could do without: configs and versions, which a silent node may hold up for 30 s."""
@@ -90,6 +91,7 @@ class Observer:
         self._offline: frozenset[NodeName] = frozenset()
         self._ha: HaStatus | None = None
         self._ha_rules = HaRules()
+        self._ha_balances = False
         self._jobs: tuple[ReplicationJob, ...] = ()
         self._locked_since: dict[Vmid, float] = {}
         self._migrating_since: dict[Vmid, float] = {}
@@ -134,8 +136,9 @@ class Observer:
         )
         if self._ha is not None and self._ha.services:
             await self._optional(Part.HA_RULES, now, partial(read_ha_rules, self._client), self._keep_ha_rules)
+            await self._optional(Part.OPTIONS, now, self._client.options, self._keep_options)
         else:
-            self._ha_rules = HaRules()
+            self._ha_rules, self._ha_balances = HaRules(), False
         self._freshness.note(Part.CLUSTER, now, ok=not isinstance(core, BaseException))
         if self._rights_may_be_gone(core):
             await self._refresh(Part.RIGHTS, now, self._read_rights, self._keep_rights)
@@ -275,6 +278,9 @@ class Observer:
     def _keep_ha_rules(self, found: HaRules) -> None:
         self._ha_rules = found
 
+    def _keep_options(self, found: ClusterOptions) -> None:
+        self._ha_balances = found.ha_balances
+
     def _keep_jobs(self, jobs: tuple[ReplicationJob, ...]) -> None:
         self._jobs = jobs
         self._replication.see(jobs)
@@ -369,6 +375,7 @@ class Observer:
             partial=any(missing.hides for missing in self._missing),
             ha_rules=self._ha_rules.rules,
             ha_stays=self._ha_rules.stays,
+            ha_balances=self._ha_balances,
             idle_locks=self._idle_locks(tasks, nodes, quorate=status.quorate),
         )
 

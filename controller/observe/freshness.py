@@ -16,6 +16,7 @@ class Part(StrEnum):
     CLUSTER = "cluster"  # membership, rows and tasks, which are only good together
     HA = "ha"
     HA_RULES = "ha-rules"  # only while HA has resources
+    OPTIONS = "options"  # of the datacenter; only while HA has resources
     REPLICATION = "replication"
     RIGHTS = "rights"
     VERSIONS = "versions"
@@ -26,6 +27,7 @@ PERIODS: Final[Mapping[Part, float]] = MappingProxyType(
         Part.CLUSTER: 0.0,
         Part.HA: 0.0,
         Part.HA_RULES: 60.0,
+        Part.OPTIONS: 600.0,
         Part.REPLICATION: 60.0,
         Part.RIGHTS: 600.0,
         Part.VERSIONS: 600.0,

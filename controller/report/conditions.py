@@ -44,6 +44,7 @@ TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "Armed",
             "CapacitySufficient",
             "InsecureTransport",
+            "ExternalBalancerDetected",
             *_COMMON,
         ),
         "PveNode": ("Ready", "Schedulable", "Draining", "Drained", "Overridden", "FileVanished", *_COMMON),
@@ -181,6 +182,9 @@ def _cluster(now: _Now) -> list[Statement]:
         reserve = view.plan.reserve
         why = Why.AS_EXPECTED if reserve.sufficient else Why.CAPACITY_INSUFFICIENT
         told.append(say("CapacitySufficient", reserve.sufficient, why, reserve.message))
+    if view.seen is not None and view.seen.ha_balances:
+        text = "PVE HA balances its guests itself (crs: ha-auto-rebalance): no voluntary moves are made of them"
+        told.append(say("ExternalBalancerDetected", True, Why.HA_BALANCES, text))
     if view.insecure:
         told.append(
             say("InsecureTransport", True, Why.TLS_FAILED, "tls.insecureSkipVerify: any certificate is accepted")

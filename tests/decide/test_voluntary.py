@@ -149,3 +149,14 @@ def test_the_plan_tells_whether_the_cluster_bears_a_failure() -> None:
     assert told is not None
     assert not told.sufficient
     assert "60 GiB have to find room, and the others have 4 GiB" in told.message
+
+
+def test_guests_that_ha_balances_are_left_to_it() -> None:
+    """Even where PVE HA is ignored otherwise: the two would undo each other's moves."""
+    managed = [replace(who, ha_state="started") for who in CROWDED[:3]] + CROWDED[3:]
+    look = seen(list(LOOK.nodes.values()), managed)
+    wanted = balanced(ha={"coexistence": "Ignore"})
+    assert {101, 102, 103}.intersection(moves(decide(wanted, look, memory())))
+    told = decide(wanted, replace(look, ha_balances=True), memory())
+    assert moves(told)
+    assert not {101, 102, 103}.intersection(moves(told))

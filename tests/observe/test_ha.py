@@ -43,3 +43,24 @@ def test_without_ha_nobody_asks_for_its_rules() -> None:
         assert not [call for call in scene.calls if call.path in ("/cluster/ha/resources", "/cluster/ha/rules")]
 
     play(body, HEAD + RIGHTS + GUESTS)
+
+
+@pytest.mark.parametrize(("version", "balances"), [("9.2", True), ("8.4", False)])
+def test_whether_ha_balances_is_asked_seldom_and_only_where_it_has_guests(version: str, balances: bool) -> None:
+    text = HEAD.replace("nodes:", f"version: '{version}'\nnodes:").replace(
+        "max_workers: 2", 'max_workers: 2, crs: "ha=dynamic,ha-auto-rebalance=1"'
+    )
+    managed = GUESTS.replace("name: web1,", "name: web1, ha: {state: started},")
+
+    async def body(scene: Scene) -> None:
+        seen = await scene.looks(60)
+        assert seen.ha_balances is balances
+        assert len([call for call in scene.calls if call.path == "/cluster/options"]) == 1
+
+    play(body, text + RIGHTS + managed)
+
+    async def without(scene: Scene) -> None:
+        assert not (await scene.looks(10)).ha_balances
+        assert not [call for call in scene.calls if call.path == "/cluster/options"]
+
+    play(without, text + RIGHTS + GUESTS)

@@ -92,6 +92,8 @@ def _parsed(call: Call, key: str) -> dict[str, str]:
     parts = properties(call.world, key)
     if key == "crs" and "type" in parts:
         parts["ha"] = parts.pop("type")
+    if key == "crs" and not call.viewer.at_least("9.2"):  # the balancer came with pve-ha-manager 5.2
+        parts = {name: part for name, part in parts.items() if not name.startswith("ha-auto-rebalance")}
     return parts
 
 
