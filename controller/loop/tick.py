@@ -101,7 +101,7 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
     if view.armed.ok:
         view = await _with_media_restored(parts, specs, view, seen)
     view = await _act(parts, specs, await _planned(parts, specs, replace(view, plan=last.plan), fuses), fuses)
-    view = _with_hooks(parts, specs, await _with_power(parts, specs, view))
+    view = _with_hooks(parts, specs, await _with_power(parts, specs, view, fuses))
     return await _with_jobs(parts, specs, view, fuses)
 
 
@@ -242,10 +242,11 @@ def _begun(view: ClusterView, plan: Plan, memory: Memory) -> list[Begun]:
     return found
 
 
-async def _with_power(parts: Parts, specs: Specs, view: ClusterView) -> ClusterView:
+async def _with_power(parts: Parts, specs: Specs, view: ClusterView, fuses: Breaker) -> ClusterView:
     """Guests that a maintenance shuts down, or that were shut down for one, are asked to."""
     if view.plan is None or view.plan.unsafe or not view.armed.ok:
         return view
+    before = parts.store.memory().backoffs
     happened = await power.carry_out(
         view.plan.power,
         specs=specs,
@@ -254,7 +255,10 @@ async def _with_power(parts: Parts, specs: Specs, view: ClusterView) -> ClusterV
         clock=parts.clock,
         still_wanted=lambda: parts.superseded() is None,
     )
-    return replace(view, memory=parts.store.memory(), events=(*view.events, *happened))
+    view = replace(view, memory=parts.store.memory(), events=(*view.events, *happened))
+    if view.memory.backoffs == before:
+        return view
+    return await _planned(parts, specs, view, fuses)  # who was refused is blocked, and does not wait
 
 
 def _arrived(store: Store) -> frozenset[int]:
