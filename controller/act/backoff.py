@@ -51,6 +51,7 @@ PASSING = frozenset(
         Why.WINDOW_CLOSED,
         Why.WINDOW_TOO_SHORT,
         Why.WITHDRAWN,
+        Why.WAITING_FOR_PARTNER,
     }
 )
 """Objections that the next look at the cluster sees by itself: no back-off, the next plan knows better."""
@@ -128,13 +129,14 @@ def _refusal(outcome: Outcome, memory: Memory) -> Refusal | None:
 def news(outcomes: Iterable[Outcome], before: Memory) -> tuple[Outcome, ...]:
     """The outcomes without refusals for what was known already: every obstacle is looked at again once a minute.
 
-    That disks have to be replicated first is no news either: planning sees to it as soon as it knows the guest's config.
+    That disks have to be replicated first is no news either: planning sees to it as soon as it knows the guest's config. Nor is
+    that a guest does not leave alone: what keeps its partner is told of that one.
     """
 
     def known(outcome: Outcome) -> bool:
         held = (before.backoffs.get(outcome.vmid), _refusal(outcome, before))
         said = {(each.why, each.message) for each in held if each is not None}
-        told = outcome.why is Why.FIRST_SYNC or (outcome.why, outcome.message) in said
+        told = outcome.why in (Why.FIRST_SYNC, Why.WAITING_FOR_PARTNER) or (outcome.why, outcome.message) in said
         return outcome.result is Result.REFUSED and told
 
     return tuple(outcome for outcome in outcomes if not known(outcome))

@@ -54,14 +54,21 @@ async def execute(
 ) -> tuple[Outcome, ...]:
     """Start `moves`, in this order, and say of each what became of it: STARTED, REFUSED or UNKNOWN.
 
-    The looks at different guests overlap; intents are written and calls are made one after the other, in the plan's order.
+    A guest whose partner can't leave stays as well. The looks at different guests overlap; intents are written and calls are made one after the other, in the plan's order.
     `still_wanted` is asked right before each intent and returns why not to start any more; `tell` hears what else was done.
     Raises nothing but faults of Drover.
     """
     starter = _Starter(specs, seen, store, client, observer, clock, still_wanted, tell)
     looks = [asyncio.ensure_future(starter.look(move)) for move in moves]
     try:
-        return tuple([await starter.start(move, await look) for move, look in zip(moves, looks, strict=True)])
+        outcomes = []
+        for move, look in zip(moves, looks, strict=True):
+            partners = [(each, await its) for each, its in zip(moves, looks, strict=True) if each.vmid in move.partners]
+            if waits := starter.left_behind(move, partners):
+                outcomes.append(starter.refused(move, [waits]))
+            else:
+                outcomes.append(await starter.start(move, await look))
+        return tuple(outcomes)
     finally:
         for look in looks:
             look.cancel()
@@ -116,6 +123,17 @@ class _Starter:
         if isinstance(look, DroverError):
             return ()
         return [each for each in self._objections(move, look) if each.why not in backoff.PASSING]
+
+    def left_behind(self, move: Move, partners: Sequence[tuple[Move, _Look | DroverError]]) -> preflight.Finding | None:
+        """What keeps somebody who is to leave together with the guest, and has not left yet."""
+        flights = self.store.memory().flights
+        for partner, look in partners:
+            if partner.vmid in flights:
+                continue
+            if isinstance(look, DroverError) or self._objections(partner, look):
+                text = f"{move.name} is kept together with {partner.name}, which can't leave"
+                return _objection(Why.WAITING_FOR_PARTNER, text)
+        return None
 
     async def start(self, move: Move, look: _Look | DroverError) -> Outcome:
         """Start the move, unless something objects."""

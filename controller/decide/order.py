@@ -59,6 +59,8 @@ def schedule(draft: Draft) -> None:
         # Where others step aside every place counts.
         target = chosen if found else _elsewhere(draft, slots, traffic, intent, chosen)
         move = _move(scene, intent, target)
+        if vmid in staged:
+            move = replace(move, partners=_partners(draft, vmid) & staged.keys())
         if word := staged[vmid] if vmid in staged else draft.staging.step(move, intent.guest):
             board.put(word)
         elif full := slots.take(traffic.job(intent, target)):
@@ -104,10 +106,13 @@ def _sets_out(draft: Draft, vmid: Vmid, ends: Mapping[Vmid, NodeName]) -> bool:
 
 def _late(draft: Draft, vmid: Vmid, words: Mapping[Vmid, Waiting | Blocked | None]) -> Guest | None:
     """Somebody who has to wait, and whom the guest's own departure would leave behind."""
-    groups = draft.scene.wanted.groups
-    partners = sorted({v for index in draft.now.heading(vmid) for v in groups[index].members} - {vmid})
-    late = next((v for v in partners if words.get(v) is not None), None)
+    late = next((v for v in sorted(_partners(draft, vmid)) if words.get(v) is not None), None)
     return draft.scene.seen.guests[late] if late is not None else None
+
+
+def _partners(draft: Draft, vmid: Vmid) -> frozenset[Vmid]:
+    groups = draft.scene.wanted.groups
+    return frozenset(v for index in draft.now.heading(vmid) for v in groups[index].members) - {vmid}
 
 
 def _ends(draft: Draft) -> Mapping[Vmid, NodeName]:

@@ -53,6 +53,7 @@ class Move:
     options: MoveOptions
     returns: bool = False  # remember where it came from: it goes back there after the maintenance
     aborts: bool = False  # stop it when its maintenance is called off
+    partners: frozenset[Vmid] = frozenset()  # it is kept together with them, and leaves only when they can
 
     @property
     def vmid(self) -> Vmid:
