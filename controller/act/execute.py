@@ -54,7 +54,8 @@ async def execute(
 ) -> tuple[Outcome, ...]:
     """Start `moves`, in this order, and say of each what became of it: STARTED, REFUSED or UNKNOWN.
 
-    A guest whose partner can't leave stays as well. The looks at different guests overlap; intents are written and calls are made one after the other, in the plan's order.
+    A guest whose partner can't leave stays as well. The looks at different guests overlap; intents are written and calls are made
+    one after the other, in the plan's order.
     `still_wanted` is asked right before each intent and returns why not to start any more; `tell` hears what else was done.
     Raises nothing but faults of Drover.
     """
