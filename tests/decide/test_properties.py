@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings, target
 
 from controller.decide import decide
 from controller.decide.desired import desired
+from controller.decide.placement import open_nodes
 from controller.decide.scene import scene
 from controller.decide.stage import stages
 from controller.decide.verify import verify
@@ -54,8 +55,49 @@ def nothing_moves_without_a_reason(world: World, plan: Plan) -> None:
     wronged = {vmid for violation in plan.violations for vmid in violation.vmids}
     draining = {drain.node for drain in plan.drains}
     for move in plan.all_moves:
-        along = move.why in (Why.MAKES_ROOM, Why.KEEP_TOGETHER)  # for somebody who has to move
-        assert along or move.source in draining or move.vmid in wronged or move.vmid in world.memory.origins
+        own = move.source in draining or move.vmid in wronged or move.vmid in world.memory.origins
+        assert own or move.why in (Why.MAKES_ROOM, Why.STEPS_ASIDE) or _goes_along(world, plan, move), move
+    needed = [move for move in plan.all_moves if move.why not in (Why.MAKES_ROOM, Why.STEPS_ASIDE)]
+    if (
+        any(move.why is Why.MAKES_ROOM for move in plan.all_moves)
+        and len(needed) <= 5
+        and not _overridden(world, needed)
+    ):
+        assert not _fits_alone(world, needed), "nobody need have made room"
+
+
+def _goes_along(world: World, plan: Plan, move: Move) -> bool:
+    """Whether a Must keeps the guest together with another one that moves, or is on its way, to the same domain."""
+    ends = {vmid: flown.target for vmid, flown in world.memory.flights.items()}
+    ends |= {other.vmid: other.target for other in plan.all_moves if other.vmid != move.vmid}
+    return move.why is Why.KEEP_TOGETHER and any(
+        group.must and group.domains.get(node) == group.domains.get(move.target)
+        for group in desired(world.specs, world.seen).groups
+        if isinstance(group, Together) and move.vmid in group.members
+        for vmid, node in ends.items()
+        if vmid in group.members
+    )
+
+
+def _fits_alone(world: World, needed: list[Move]) -> bool:
+    """Every way to place just these, tried one after the other with everybody else where they are going to be."""
+    about = scene(world.specs, world.seen, world.memory)
+    _, later = stages(about)
+    for move in needed:
+        later.leave(move.vmid, move.source)
+    open_to = {move.vmid: open_nodes(about, world.seen.guests[move.vmid])[0] for move in needed}
+
+    def place(rest: list[Move]) -> bool:
+        for node in open_to[rest[0].vmid] if rest else ():
+            if later.admits(rest[0].vmid, node):
+                later.arrive(rest[0].vmid, node)
+                found = place(rest[1:])
+                later.leave(rest[0].vmid, node)
+                if found:
+                    return True
+        return not rest
+
+    return place(needed)
 
 
 def nothing_goes_to_a_node_that_is_shut(world: World, plan: Plan) -> None:
