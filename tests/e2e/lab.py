@@ -38,6 +38,8 @@ access:
     - {role: Administrator, to: drover@pve}
     - {role: PVEAuditor, to: poor@pve, path: /vms}
 """
+DB = "  101: {name: db, node: pve2, memory: 4GiB, disks: {scsi0: {storage: ceph}}}\n"
+assert DB in CLUSTER
 
 Json = Any
 

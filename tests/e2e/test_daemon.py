@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.lab import SECRET, Lab
+from tests.e2e.lab import CLUSTER, DB, SECRET, Lab
 
 pytestmark = pytest.mark.e2e
 
@@ -101,6 +101,25 @@ def test_plan_says_what_would_move_with_the_line_to_type_and_its_exit_code(lab: 
     assert "101" in infeasible.stdout
     assert lab.drover("plan", "--no-such-option").returncode == 64
     assert not lab.migrations()
+
+
+def test_a_plan_made_once_knows_the_disks_that_the_daemon_comes_to_know(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    try:
+        local = "  101: {name: db, node: pve2, memory: 4GiB, disks: {scsi0: {storage: zfs, size: 8GiB}}}\n"
+        lab.simulate(
+            CLUSTER.replace("storages:\n", "storages:\n  zfs: {type: zfspool, size: 1TiB}\n").replace(DB, local)
+        )
+        lab.cluster()
+        lab.settings()
+        lab.write("ReplicationPolicy", "all", {"guestSelector": {"vmids": [101]}, "targets": {"replicas": 1}})
+        lab.label("pve2", "true")
+        said = lab.drover("plan").stdout
+        assert "VM 101 db waits for the first sync of 8 GiB of local disks" in said
+        assert "+ job 101-0" in said
+        assert "has not been read" not in said
+    finally:
+        lab.close()
 
 
 def test_a_broken_manifest_leaves_the_last_good_one_in_force(lab: Lab) -> None:
