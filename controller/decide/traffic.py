@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from controller.decide.capacity import MIB
+from controller.decide.estimate import dirty_of
 from controller.decide.placement import Intent
 from controller.decide.scene import Scene, seen_moving
 from controller.decide.timing import guess
@@ -24,8 +25,6 @@ USUAL_STREAM = 500.0 * MIB
 """Bytes per second of one stream while nobody has said or learned it: ssh, on one core, does 400 to 1000 MiB/s."""
 USUAL_DIRTY = 30.0 * MIB
 """Bytes per second that a guest is assumed to write before it has to share a link with others; nine of ten write less."""
-LIKELY_DIRTY = 15.0 * MIB
-"""What it probably writes."""
 WORKING = 0.1
 """Part of a guest's memory that is written again and again, as long as nobody knows."""
 OFFLINE_SETUP, RESTART_SETUP = 1.0, 5.0
@@ -75,7 +74,15 @@ class Traffic:
             for vmid, rate in sorted(rates.items())
             if vmid in guests and rate.sent_share is not None
         ]
-        return guess.habit(pairs)
+        return guess.habit(pairs, self._usual_stream)
+
+    @cached_property
+    def _usual_stream(self) -> float:
+        """What one stream in this cluster reaches with the network to itself."""
+        links = sorted(self.wires.out.values())
+        streams = sorted(self._stream(node, NOWHERE, 0) for node in self.scene.seen.nodes)
+        stream = streams[len(streams) // 2] if streams else USUAL_STREAM
+        return min(stream, links[len(links) // 2]) if links else stream
 
     def job(self, intent: Intent, target: NodeName) -> Job:
         """What the move will put on the network."""
@@ -108,24 +115,19 @@ class Traffic:
         live = guest.power.holds_memory and guest.kind is GuestKind.QEMU
         memory = float(guest.memory_bytes or 0) if live else 0.0
         disks = float(self.scene.cargo(guest.vmid).bytes_to(target)) if target and guest.node != target else 0.0
-        dirty = self._dirty(guest) if live else 0.0
+        dirty = dirty_of(self.scene.memory, guest.identity) if live else 0.0
         setup = {} if live else {"setup": RESTART_SETUP if guest.power.holds_memory else OFFLINE_SETUP}
         return Job(
             vmid=guest.vmid,
             source=source,
             target=target,
             size=(_used(guest) if live else 0.0) * self.habit.mean + disks,
-            dirty=LIKELY_DIRTY if dirty is None else dirty,
+            dirty=dirty or 0.0,  # what unknown guests write while they are sent is part of the habit
             working=WORKING * memory,
             cap=self._stream(source, target, limit_mib_s),
             doubt=USUAL_DIRTY if dirty is None else 0.0,
             **setup,
         )
-
-    def _dirty(self, guest: Guest) -> float | None:
-        """How fast the guest wrote when it was moved before, or writes as its move says; None: nobody knows."""
-        learned = self.scene.memory.rates.get(guest.vmid)
-        return learned.dirty_bytes_s if learned is not None and learned.identity.same_as(guest.identity) else None
 
     def _stream(self, source: NodeName, target: NodeName, limit_mib_s: int) -> float:
         """The most that one move reaches: its policy's limit, and one stream as said, learned or usual."""

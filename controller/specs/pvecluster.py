@@ -145,7 +145,8 @@ class Network(Model):
     link_mibps: MiBps = 0
     """MiB/s of a node's link, unless its PveNode says otherwise; 0: learned from finished migrations."""
     share_percent: Annotated[int, Field(ge=1, le=100)] = 80
-    """Percent of the link that moves may fill."""
+    """Percent of the link that moves together should fill: no more of them start than that takes. It slows nobody down; what
+    one move takes at most is `bandwidthLimitMiBps` of its MigrationPolicy."""
     stream_mibps: MiBps = 0
     """MiB/s that one migration reaches: one TCP stream, and over ssh one core; 0: learned."""
 

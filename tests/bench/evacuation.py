@@ -3,6 +3,10 @@
 Every instance is a seeded cluster of which one or four nodes drain. The simulator's own migration tasks run in it on virtual
 time; whoever decides looks every two seconds and sees what the API shows: memory, ages, the lines of the tasks' logs. How fast
 guests write, and how much of their memory was ever touched, is hidden. The bound knows it: each guest is moved alone once.
+
+Constants of `decide.timing` were chosen with seeds below `FIRST_SEED` in sight; what is printed comes from seeds from there on,
+at which nobody looks while choosing. The estimator's `guess.WRITERS` and `instance` share the published mix of dirty rates:
+what a forecast is worth among guests of another kind, this bench does not say.
 """
 
 import math
@@ -20,7 +24,7 @@ from controller.decide import decide
 from controller.decide.timing import dispatch, forecast, guess
 from controller.decide.timing.admission import MOST_IN, MOST_OUT, Limits
 from controller.decide.timing.load import Job, Running, Wires
-from controller.decide.traffic import LIKELY_DIRTY, USUAL_DIRTY, WORKING
+from controller.decide.traffic import USUAL_DIRTY, WORKING
 from controller.model.ids import NodeName, Vmid
 from controller.model.outcome import Progress
 from controller.pve import tasklog
@@ -33,6 +37,7 @@ from controller.simulator.world import World
 from tests.decide import build
 
 NODES, GUESTS = 16, 40
+FIRST_SEED = 20_000
 LOOK = 2.0
 LINKS = {"1 GbE": 115 * MIB, "10 GbE": 1150 * MIB, "25 GbE": 2875 * MIB}
 SSH, TCP = 500 * MIB, 1200 * MIB
@@ -60,7 +65,11 @@ CELLS = [Cell(link, ssh, drained) for link in LINKS for ssh in (False, True) for
 
 
 def instance(cell: Cell, seed: int) -> ClusterFile:
-    """Guests of log-normal size, most of them quiet, some busy, a tenth very busy; none too busy to be moved at all."""
+    """Guests of log-normal size, most of them quiet, some busy, a tenth very busy; none too busy to be moved at all.
+
+    Six in ten write up to 20 MiB/s, three up to 120, one up to 350, and up to all that they ever touched again and again: what
+    is written while memory is sent is sent again, so a schedule that shares links carelessly pays for it here as on a real link.
+    """
     dice = random.Random(f"{cell} {seed}")
     guests: dict[int, GuestFile] = {}
     for number in range(GUESTS * cell.drained):
@@ -186,7 +195,7 @@ def workers(rig: Rig) -> list[Start]:
 
 
 def batches(rig: Rig) -> list[Start]:
-    """Five, and the next five when all of them are done (ProxLB with `parallel`)."""
+    """Five by VMID, and the next five when all of them are done: a barrier (ProxLB with `parallel`)."""
     return [] if rig.flights else [(vmid, rig.emptiest_but(n)) for n, vmid in enumerate(rig.pending[:5])]
 
 
@@ -220,7 +229,7 @@ class Drover:
     def __call__(self, rig: Rig) -> list[Start]:
         if len(rig.moved) == self._moved and rig.now < self._again:
             return []
-        habit = guess.habit((rig.used[v], float(p.transferred_bytes)) for v, p in rig.moved.items())
+        habit = guess.habit(((rig.used[v], float(p.transferred_bytes)) for v, p in rig.moved.items()), self.stream)
         running = [one for flight in rig.flights.values() if (one := self._running(rig, flight, habit)) is not None]
         if len(rig.moved) != self._moved:
             waiting = [self.job(rig, vmid, rig.open[n % len(rig.open)], habit) for n, vmid in enumerate(rig.pending)]
@@ -250,7 +259,6 @@ class Drover:
             source=NodeName(rig.home[vmid]),
             target=NodeName(target),
             size=rig.used[vmid] * habit.mean,
-            dirty=LIKELY_DIRTY,
             working=WORKING * rig.memory[vmid],
             cap=self.stream,
             doubt=USUAL_DIRTY,
@@ -361,7 +369,7 @@ def main() -> None:
     print(f"  {'':21}  " + "".join(f"{name:>19}" for name in (*RIVALS, OURS)) + "   ETA off   worst pause")
     with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
         for cell in CELLS:
-            results = list(pool.map(measure, repeat(cell), range(instances), chunksize=5))
+            results = list(pool.map(measure, repeat(cell), range(FIRST_SEED, FIRST_SEED + instances), chunksize=2))
             _print(cell, results)
     print(f"  a plan of 1,000 guests on 64 nodes, four of which drain: {planning():.2f} s CPU (bound 2)")
 
@@ -381,7 +389,11 @@ def misses(cell: Cell, results: Sequence[Result]) -> Iterator[str]:
         yield f"ratio above {bars[0]} ({bars[1]})"
     for name, least in (("2/node, 5/cluster", 1.3), ("batches of 5", 2.0)):
         faster = median(result.faster(name) for result in results)
-        if faster < (least if cell.drained > 1 else 1.1):
+        least = least if cell.drained > 1 else 1.1
+        at_best = median(result.ratio(name) for result in results)
+        if at_best < least:
+            yield f"{least} times as fast as {name} is not reachable: it takes only {at_best:.2f} of the bound"
+        elif faster < least:
             yield f"only {faster:.2f} times as fast as {name}"
     if median(result.eta_error for result in results) > 0.10:
         yield "ETA off by more than 10 %"

@@ -118,10 +118,16 @@ def test_every_move_ends_none_before_it_can_and_the_last_not_before_the_bound(
 
 
 def test_finished_moves_teach_what_is_sent() -> None:
-    assert guess.habit([]).mean == guess.PRIOR
-    taught = guess.habit([(8.0 * GIB, 16.0 * GIB)] * 50)
+    assert guess.habit([], 500 * MIB).mean == guess.prior(500 * MIB)
+    taught = guess.habit([(8.0 * GIB, 16.0 * GIB)] * 50, 500 * MIB)
     assert 1.8 < taught.mean < 2.0
     assert taught.spread < 0.4
+
+
+def test_before_any_move_has_told_a_slower_link_is_expected_to_send_more() -> None:
+    expected = [guess.prior(rate * MIB) for rate in (115, 500, 1200)]
+    assert expected == sorted(expected, reverse=True)
+    assert guess.prior(float("inf")) == 1.0 < expected[-1]
 
 
 # Through `decide`

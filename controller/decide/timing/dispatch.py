@@ -10,11 +10,9 @@ from dataclasses import dataclass
 
 from controller.decide.timing.admission import Beside, joins
 from controller.decide.timing.fluid import Fluid
-from controller.decide.timing.load import SETUP, Job, Running, Wires
+from controller.decide.timing.load import LOOK, SETUP, Job, Running, Wires
 from controller.model.ids import NodeName
 
-LOOK = 2.0
-"""Seconds between two looks while moves are under way."""
 AHEAD = SETUP + LOOK
 """Seconds until a move that is asked for at the next look would begin to copy."""
 

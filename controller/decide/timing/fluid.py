@@ -61,9 +61,9 @@ class Fluid:
             else:
                 self._begin(Stream(one.job, self.now, one.left))
 
-    def start(self, job: Job) -> None:
-        """Begin to copy now."""
-        self._begin(Stream(job, self.now, job.size))
+    def start(self, job: Job, lost: float = 0.0) -> None:
+        """Begin to copy now. `lost`: bytes that its stream could have carried until somebody looked and it began."""
+        self._begin(Stream(job, self.now, job.size + lost))
 
     def _begin(self, stream: Stream) -> None:
         self.leaving[stream.job.source].append(stream)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from controller.decide.timing.admission import FULL, Beside, Limits, joins
 from controller.decide.timing.fluid import Fluid, Stream
-from controller.decide.timing.load import Job, Running, Wires
+from controller.decide.timing.load import LOOK, Job, Running, Wires
 from controller.model.ids import NodeName, Vmid
 
 _DEEP = 6
@@ -126,11 +126,19 @@ class _Simulation:
             if arriving.copies < self._limits.arriving(job.target) and joins(job, leaving, arriving, self._wires):
                 del queue[index]
                 self._load[node] -= job.size
-                fluid.start(job)
+                fluid.start(job, self._lost(job))
                 leaving = self._beside(fluid.leaving[node])
                 index = 0
             else:
                 index += 1
+
+    def _lost(self, job: Job) -> float:
+        """Bytes that the link does not carry until the next look begins another copy: what all but one stream leave of it."""
+        rate, _ = self._facts[job.vmid]
+        link = min(self._wires.leaving(job.source), self._wires.arriving(job.target))
+        if not job.size or rate == float("inf"):
+            return 0.0
+        return LOOK * (link % rate if link != float("inf") else rate)
 
     def _beside(self, streams: list[Stream]) -> Beside:
         facts = [self._facts[stream.job.vmid] for stream in streams]

@@ -7,10 +7,16 @@ two: what PVE shows as its used memory comes near, and the finished moves of a c
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from controller.decide.timing.load import Job, Running
+from controller.decide.timing.load import MIB, Job, Running
 
-PRIOR, PRIOR_SPREAD = 1.15, 0.15
-"""Bytes sent for each byte of used memory, before any move has told, and by how much guests differ."""
+WRITERS = ((0.6, 10.0 * MIB), (0.3, 70.0 * MIB), (0.1, 235.0 * MIB))
+"""How fast guests write before any move has told: six in ten up to 20 MiB/s, three up to 120, one up to 350; the middles."""
+BUSIEST = 0.6
+"""Part of its stream that a guest writes at most: one that would write more is slowed down by QEMU (auto-converge)."""
+HOT = 0.5
+"""Part of its used memory that a busy guest writes again and again."""
+SPREAD = 0.15
+"""By how much guests differ in it, in bytes sent for each byte of used memory, before any move has told."""
 UNSEEN = 0.7
 """Part of its memory that a guest probably uses when PVE does not say."""
 _WEIGHT = 8.0
@@ -30,8 +36,8 @@ _MODEL = 0.05
 class Habit:
     """Bytes sent for each byte of used memory: on average, and how much guests differ (standard deviation)."""
 
-    mean: float = PRIOR
-    spread: float = PRIOR_SPREAD
+    mean: float
+    spread: float = SPREAD
 
     @property
     def low(self) -> float:
@@ -51,14 +57,23 @@ class Habit:
         return _NINE_IN_TEN * alike + _MODEL
 
 
-def habit(moved: Iterable[tuple[float, float]]) -> Habit:
-    """What finished moves, given as pairs of used memory and bytes sent, teach about the next."""
+def prior(rate: float) -> float:
+    """Bytes sent for each byte of used memory at this rate: the slower the stream, the more is written while it is sent."""
+    if rate == float("inf"):
+        return 1.0
+    busy = [(part, min(dirty / rate, BUSIEST)) for part, dirty in WRITERS]
+    return 1.0 + sum(part * min(share, HOT) / (1.0 - share) for part, share in busy)
+
+
+def habit(moved: Iterable[tuple[float, float]], rate: float) -> Habit:
+    """What finished moves, given as pairs of used memory and bytes sent, teach about the next, which is sent at `rate`."""
+    before = prior(rate)
     known = [(used, min(sent, _ODD * used)) for used, sent in moved if used > 0 and sent > 0]
     if not known:
-        return Habit()
+        return Habit(before)
     usual = sum(used for used, _ in known) / len(known)
-    mean = (sum(sent for _, sent in known) + PRIOR * _WEIGHT * usual) / (usual * (len(known) + _WEIGHT))
-    off = sum((sent / used - mean) ** 2 for used, sent in known) + PRIOR_SPREAD**2 * _WEIGHT
+    mean = (sum(sent for _, sent in known) + before * _WEIGHT * usual) / (usual * (len(known) + _WEIGHT))
+    off = sum((sent / used - mean) ** 2 for used, sent in known) + SPREAD**2 * _WEIGHT
     return Habit(mean, (off / (len(known) + _WEIGHT)) ** 0.5)
 
 

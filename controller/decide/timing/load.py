@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 
 from controller.model.ids import NodeName, Vmid
 
+MIB = float(1 << 20)
 SETUP = 4.0
 """Seconds from the request until memory is copied: scan, QEMU on the target, tunnel (qemu-server: PVE/QemuMigrate.pm)."""
 TAIL = 3.0
 """Seconds from the switch-over until the task has tidied up."""
+LOOK = 2.0
+"""Seconds between two looks while moves are under way."""
 DOWNTIME = 0.1
 """Allowed downtime in seconds unless `migrate_downtime` says otherwise (qemu-server: PVE/QemuServer.pm)."""
 SLOWED = 0.2
