@@ -387,9 +387,9 @@ def misses(cell: Cell, results: Sequence[Result]) -> Iterator[str]:
     bars = (1.35, 1.55) if cell.ssh else (1.20, 1.35)
     if median(ratios) > bars[0] or p95(ratios) > bars[1]:
         yield f"ratio above {bars[0]} ({bars[1]})"
-    for name, least in (("2/node, 5/cluster", 1.3), ("batches of 5", 2.0)):
+    for name, bar in (("2/node, 5/cluster", 1.3), ("batches of 5", 2.0)):
         faster = median(result.faster(name) for result in results)
-        least = least if cell.drained > 1 else 1.1
+        least = bar if cell.drained > 1 else 1.1
         at_best = median(result.ratio(name) for result in results)
         if at_best < least:
             yield f"{least} times as fast as {name} is not reachable: it takes only {at_best:.2f} of the bound"
