@@ -90,7 +90,6 @@ NO_PLAN = replace(VIEW, plan=None, armed=Finding(ok=False, why=Why.MODE_OBSERVE,
         (NO_PLAN, APART, "Compliant", ("Unknown", Why.MODE_OBSERVE)),
         (VIEW, APART, "Progressing", ("False", Why.AS_EXPECTED)),
         (VIEW, ObjectRef("MigrationPolicy", "gentle"), "Accepted", ("True", Why.ACCEPTED)),
-        (VIEW, ObjectRef("MigrationPolicy", "gentle"), "NotYetActedUpon", ("True", Why.NOT_YET_ACTED_UPON)),
         (VIEW, ObjectRef("ReplicationPolicy", "pairs"), "Accepted", ("True", Why.ACCEPTED)),
     ],
 )
@@ -116,9 +115,12 @@ def test_an_object_for_a_node_that_does_not_exist_is_not_accepted_and_names_thos
 
 
 def test_fields_that_wait_are_named() -> None:
-    condition = told()[ObjectRef("MigrationPolicy", "gentle")].condition("NotYetActedUpon")
+    waits = written("NodeMaintenance", "firmware", {"nodeName": "pve3", "afterMaintenance": "Rebalance"})
+    found = told(specs=Specs.of([*SPECS, waits]))[FIRMWARE]
+    assert said(found, "NotYetActedUpon") == ("True", Why.NOT_YET_ACTED_UPON)
+    condition = found.condition("NotYetActedUpon")
     assert condition is not None
-    assert condition.message.endswith("spec.control")
+    assert condition.message.endswith("spec.afterMaintenance")
 
 
 def test_a_broken_newest_version_is_not_accepted_and_says_where_and_what_stays() -> None:
