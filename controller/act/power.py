@@ -60,25 +60,25 @@ async def _as_seen(action: PowerAction, client: PveClient) -> bool:
 
 
 async def _ask(action: PowerAction, store: Store, client: PveClient, clock: Clock) -> Event:
+    """Ask for it. Asking twice does no harm, so what may not have reached PVE is asked for again at the next look."""
     now, noted = clock.wall(), store.memory().halted.get(action.vmid)
     kind = action.identity.kind
-    down = action.verb is PowerVerb.SHUTDOWN
-    if down:
+    if action.verb is PowerVerb.SHUTDOWN:
         halted = Halted(action.identity, action.name, action.node, action.cause, action.elsewhere, now)
-        call = client.shut_down
+        store.remember_halted(halted)  # before the call: a guest that is down because of it has to be started again
+        try:
+            await client.shut_down(action.node, kind, action.vmid)
+        except Ambiguous:
+            raise  # it may be shutting down
+        except DroverError:
+            if noted is None or noted.node != action.node:
+                store.forget_halted([action.vmid])
+            raise
+        store.remember_halted(replace(halted, sent=True))
+        told = Told.GUEST_SHUT_DOWN
     else:
         assert noted is not None, "only what was shut down is started again"
-        halted, call = replace(noted, started_at=now), client.start
-    store.remember_halted(halted)
-    try:
-        await call(action.node, kind, action.vmid)
-    except Ambiguous:
-        pass  # the task may run: what is remembered keeps it from being asked for again
-    except DroverError:
-        if noted is None or noted.node != action.node:
-            store.forget_halted([action.vmid])
-        else:
-            store.remember_halted(noted)
-        raise
-    told = Told.GUEST_SHUT_DOWN if down else Told.GUEST_STARTED
+        await client.start(action.node, kind, action.vmid)
+        store.remember_halted(replace(noted, started_at=now))
+        told = Told.GUEST_STARTED
     return Event(EventType.NORMAL, told, ObjectRef("Guest", str(action.vmid)), action.message, now, now)

@@ -5,7 +5,7 @@ from controller.decide.gate import blocked
 from controller.decide.scene import Scene
 from controller.model.desired import Leaving, Maintenance
 from controller.model.memory import Halted
-from controller.model.observed import Guest
+from controller.model.observed import Guest, Power
 from controller.model.plan import Blocked, PowerAction, PowerVerb, Waiting
 from controller.model.reasons import Why
 
@@ -66,8 +66,12 @@ def stays(scene: Scene, maintenance: Maintenance, guest: Guest, *, managed: bool
 def shut_down(scene: Scene, board: Board, maintenance: Maintenance, guest: Guest) -> None:
     """Ask for it once, then wait for it; a guest that doesn't obey is never stopped by force."""
     noted, ref = halted(scene, guest), maintenance.ref
+    if guest.power is Power.PAUSED:
+        text = f"{guest} is paused, and can't shut down before it runs"
+        board.say(blocked(guest, Why.DID_NOT_SHUT_DOWN, text, ref))
+        return
     elsewhere = of(scene, maintenance, guest) is Leaving.SHUTDOWN_AND_RESTART_ELSEWHERE
-    if noted is None or noted.node != guest.node:
+    if noted is None or noted.node != guest.node or not noted.sent:
         said = "ShutdownRemaining" if is_overdue(scene, maintenance) else "Shutdown"
         then = "it is moved and started elsewhere" if elsewhere else "it is started again after the maintenance"
         text = f"{guest} is shut down because {ref} says {said}; {then}"

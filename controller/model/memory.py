@@ -193,6 +193,7 @@ class Halted:
     maintenance: ObjectRef
     elsewhere: bool  # it is moved and started on another node, instead of after the maintenance
     at: float  # epoch seconds, our clock: when it was asked
+    sent: bool = False  # PVE has been asked to shut it down; until that is known it is asked again, which does no harm
     started_at: float = 0.0  # epoch seconds, our clock: when it was asked to start again; 0 = not yet
 
 

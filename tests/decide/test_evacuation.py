@@ -465,12 +465,19 @@ def test_a_guest_is_shut_down_only_when_a_rule_says_so_and_asked_once() -> None:
     assert [(action.verb, action.vmid, action.node) for action in plan.power] == [(PowerVerb.SHUTDOWN, 101, "pve1")]
     assert (_said(plan), plan.moves, plan.unsafe) == ("ShuttingDown", (), ())
     asked = replace(
-        memory(), halted={Vmid(101): Halted(who.identity, "x", NodeName("pve1"), MAINTENANCE, False, AT - 10)}
+        memory(),
+        halted={Vmid(101): Halted(who.identity, "x", NodeName("pve1"), MAINTENANCE, False, AT - 10, sent=True)},
     )
     plan = decide(wanted, seen(THREE, [who]), asked)
     assert (plan.power, _said(plan)) == ((), "ShuttingDown")
+    paused = decide(wanted, seen(THREE, [guest(101, "pve1", power=Power.PAUSED)]), memory())
+    assert (paused.power, _said(paused)) == ((), "DidNotShutDown")
+    # Drover ended between the intent and the call, or the answer was lost: it is asked for again.
+    unsure = replace(asked, halted={v: replace(noted, sent=False) for v, noted in asked.halted.items()})
+    assert [action.verb for action in decide(wanted, seen(THREE, [who]), unsure).power] == [PowerVerb.SHUTDOWN]
     late = replace(
-        memory(), halted={Vmid(101): Halted(who.identity, "x", NodeName("pve1"), MAINTENANCE, False, AT - 301)}
+        memory(),
+        halted={Vmid(101): Halted(who.identity, "x", NodeName("pve1"), MAINTENANCE, False, AT - 301, sent=True)},
     )
     plan = decide(wanted, seen(THREE, [who]), late)
     assert (plan.power, _said(plan)) == ((), "DidNotShutDown")
@@ -480,7 +487,7 @@ def test_a_guest_is_shut_down_only_when_a_rule_says_so_and_asked_once() -> None:
 
 def test_what_was_shut_down_for_a_maintenance_is_started_when_it_is_over() -> None:
     who = guest(101, "pve1", power=Power.STOPPED)
-    noted = Halted(who.identity, "x", NodeName("pve1"), MAINTENANCE, False, AT - 1000)
+    noted = Halted(who.identity, "x", NodeName("pve1"), MAINTENANCE, False, AT - 1000, sent=True)
     asked = replace(memory(), halted={Vmid(101): noted})
     plan = decide(specs(), seen(THREE, [who]), asked)
     assert [(action.verb, action.vmid) for action in plan.power] == [(PowerVerb.START, 101)]
@@ -503,7 +510,8 @@ def test_what_was_shut_down_for_a_maintenance_is_started_when_it_is_over() -> No
 def test_what_was_shut_down_is_started_where_another_maintenance_of_its_node_moved_it() -> None:
     who = guest(101, "pve2", power=Power.STOPPED)
     asked = replace(
-        memory(), halted={Vmid(101): Halted(who.identity, "x", NodeName("pve1"), MAINTENANCE, False, AT - 1000)}
+        memory(),
+        halted={Vmid(101): Halted(who.identity, "x", NodeName("pve1"), MAINTENANCE, False, AT - 1000, sent=True)},
     )
     same = decide(specs(maintenance("m", "pve1")), seen(THREE, [who]), asked)
     assert same.power == (), "its own maintenance is not over"
@@ -514,7 +522,8 @@ def test_what_was_shut_down_is_started_where_another_maintenance_of_its_node_mov
 def test_the_room_of_who_is_started_again_is_kept_free() -> None:
     who = guest(101, "pve1", 40, power=Power.STOPPED)
     asked = replace(
-        memory(), halted={Vmid(101): Halted(who.identity, "x", NodeName("pve1"), MAINTENANCE, False, AT - 1000)}
+        memory(),
+        halted={Vmid(101): Halted(who.identity, "x", NodeName("pve1"), MAINTENANCE, False, AT - 1000, sent=True)},
     )
     leaving = [guest(102, "pve2", 40), guest(103, "pve3", 40)]
     plan = decide(specs(maintenance("other", "pve2")), seen(THREE, [who, *leaving]), asked)
@@ -528,7 +537,7 @@ def test_a_guest_that_restarts_elsewhere_is_moved_while_it_is_down_and_started_t
     first = decide(wanted, seen(THREE, [who]), memory())
     assert [(a.verb, a.elsewhere) for a in first.power] == [(PowerVerb.SHUTDOWN, True)]
     asked = replace(
-        memory(), halted={Vmid(101): Halted(who.identity, "x", NodeName("pve1"), MAINTENANCE, True, AT - 10)}
+        memory(), halted={Vmid(101): Halted(who.identity, "x", NodeName("pve1"), MAINTENANCE, True, AT - 10, sent=True)}
     )
     full = [guest(102, "pve2", 30), guest(103, "pve3", 10)]
     [move] = decide(wanted, seen(THREE, [guest(101, "pve1", 40, power=Power.STOPPED), *full]), asked).moves
