@@ -10,6 +10,7 @@ from controller.report import log
 from controller.settings import LogSettings
 from tests.bench import (
     clients,
+    endtoend,
     evacuation,
     latency,
     localdisks,
@@ -26,6 +27,7 @@ PARTS = {
     "planner": planner,
     "evacuation": evacuation,
     "placement": placement,
+    "endtoend": endtoend,
     "latency": latency,
     "memory": memory,
     "simulator": simulator,
