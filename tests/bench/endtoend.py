@@ -187,9 +187,7 @@ def main() -> None:
         found = [(cluster, verdict.bytes) for one, cluster, verdict in instances if one == kind]
         _tight(kind, found, bars)
     print(f"  {bars.broken} bars broken")
-    print(
-        "Other people's programs on the same clusters, one plan without carrying it out, same checker; rack rules left out"
-    )
+    print("Other people's programs on the same clusters, planned but not carried out, same checker, racks left out")
     for size in ("S", "M"):
         rivals.compare(sized(size), served)
 
