@@ -5,7 +5,7 @@ desired, then who leaves nodes in maintenance, who breaks a Must, who goes home;
 
 from dataclasses import replace
 
-from controller.decide import homecoming, joint, replication, restart, voluntary
+from controller.decide import ahead, homecoming, joint, replication, restart, voluntary
 from controller.decide.draft import Draft
 from controller.decide.drains import drains
 from controller.decide.order import schedule
@@ -38,7 +38,8 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
         planner.plan(draft)
     schedule(draft)
     staging = draft.staging
-    words: dict[Vmid, Waiting | Blocked] = {**board.waiting, **board.blocked}
+    coming = ahead.plan(draft)
+    words: dict[Vmid, Waiting | Blocked] = {**coming.words, **board.waiting, **board.blocked}
     wanted, replicas = replication.plan(scene, draft.later, staging.needed(words))
     staging.left_over(words, claimed=(action.job_id for action in wanted))
     spoken = board.waiting.keys() | board.blocked.keys() | board.flying | {move.vmid for move in board.moves}
@@ -51,6 +52,7 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
         flying=tuple(sorted(board.flying)),
         fine=frozenset(seen.guests.keys() - spoken),
         drains=drains(scene, board),
+        announced=tuple(coming.announced),
         violations=violations(scene),
         splits=splits(scene),
         conflicts=scene.wanted.conflicts,
@@ -70,5 +72,5 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
     return replace(
         plan,
         unsafe=verify(plan, specs, seen, memory)
-        + replication.verify(plan.jobs, specs, seen, plan.all_moves, board.blocked.keys()),
+        + replication.verify(plan.jobs, specs, seen, (*plan.all_moves, *coming.moves), board.blocked.keys()),
     )

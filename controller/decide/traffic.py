@@ -18,6 +18,7 @@ from controller.decide.timing.load import Job, Running, Wires
 from controller.model.ids import GuestKind, NodeName, Vmid
 from controller.model.memory import Flight
 from controller.model.observed import Guest
+from controller.model.plan import Move
 
 UNKNOWN_LINK = 2
 """Moves at once from or to a node while nobody has said what its link carries: PVE's own tools use 1 to 4."""
@@ -87,6 +88,11 @@ class Traffic:
     def job(self, intent: Intent, target: NodeName) -> Job:
         """What the move will put on the network."""
         return self._job(intent.guest, intent.guest.node, target, intent.options.bandwidth_limit_mib_s)
+
+    def of_move(self, move: Move) -> Job:
+        """The same of a move that is there already."""
+        guest = self.scene.seen.guests[move.vmid]
+        return self._job(guest, move.source, move.target, move.options.bandwidth_limit_mib_s)
 
     @cached_property
     def running(self) -> tuple[Running, ...]:

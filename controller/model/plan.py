@@ -151,6 +151,20 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class Announced:
+    """A maintenance that has not begun yet: how far it is prepared, and how long the evacuation will take."""
+
+    ref: ObjectRef
+    node: NodeName
+    leaving: int  # guests that will be moved, as things stand
+    to_copy: int  # of them those with disks on local ZFS that are replicated before they move
+    copied: int  # of those the ones with a replica where they will go
+    blocked: tuple[Blocked, ...]  # guests that could not leave, as things stand
+    seconds: float  # that the evacuation takes when all replicas are there
+    seconds_without: float  # and when all disks that are not replicated anyway have to be copied first
+
+
+@dataclass(frozen=True, slots=True)
 class Violation:
     """A rule that does not hold right now, and whom it concerns."""
 
@@ -180,6 +194,7 @@ class Plan:
     flying: tuple[Vmid, ...] = ()  # being moved, by us or by somebody else
     fine: frozenset[Vmid] = frozenset()
     drains: tuple[Drain, ...] = ()
+    announced: tuple[Announced, ...] = ()  # evacuations to come
     violations: tuple[Violation, ...] = ()
     splits: tuple[Violation, ...] = ()  # groups that are kept together and are not just now, also on their way
     conflicts: tuple[Conflict, ...] = ()

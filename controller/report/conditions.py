@@ -291,7 +291,10 @@ def _node_fields(name: NodeName, view: ClusterView) -> dict[str, object]:
 def _announced(resource: NodeMaintenance, now: _Now) -> str:
     if not resource.is_announced(now.view.at):
         return ""
-    return f"announced: {resource.spec.node_name or 'every node'} is in service until {resource.spec.not_before}"
+    text = f"announced: {resource.spec.node_name or 'every node'} is in service until {resource.spec.not_before}"
+    plan = now.view.plan
+    known = next((each for each in plan.announced if each.ref == resource.ref), None) if plan is not None else None
+    return f"{text}; {maintenance.prospect(known)}" if known is not None else text
 
 
 def _rolled(made: _Told, ref: ObjectRef, view: ClusterView) -> _Told:

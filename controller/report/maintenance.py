@@ -11,11 +11,11 @@ from enum import StrEnum
 from controller.model.condition import Status
 from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.observed import Observed
-from controller.model.plan import Blocked, Drain, DrainMode, Outlook
+from controller.model.plan import Announced, Blocked, Drain, DrainMode, Outlook
 from controller.model.reasons import Why
 from controller.model.view import ClusterView
 from controller.report.statement import ObjectStatus, Statement, by_reason, label, say
-from controller.report.units import count_of, epoch_of, some, timestamp
+from controller.report.units import count_of, duration, epoch_of, some, timestamp
 
 _NO_PLACE = frozenset({Why.NO_TARGET_FITS, Why.NO_NODE_ALLOWED})
 
@@ -167,6 +167,26 @@ def fields(
         since = last.since if last is not None and last.status is Status.TRUE else view.at
         found["drainedTime"] = old.get("drainedTime", timestamp(since))
     return found
+
+
+def prospect(coming: Announced) -> str:
+    """How far an announced evacuation is prepared and how long it will take, as the end of a sentence."""
+    if not (coming.leaving or coming.blocked):
+        return "nobody has to leave it"
+    parts = []
+    if coming.to_copy:
+        have = "has" if coming.to_copy == 1 else "have"
+        parts.append(
+            f"{coming.copied} of {count_of(coming.to_copy, 'guest')} with local disks {have} a replica where they will go"
+        )
+    if coming.leaving and math.isfinite(coming.seconds):
+        takes = f"its drain takes about {duration(coming.seconds)}"
+        without = f" with the replicas, {duration(coming.seconds_without)} without"
+        parts.append(takes + (without if coming.seconds_without > coming.seconds else ""))
+    if coming.blocked:
+        first = coming.blocked[0]
+        parts.append(f"{count_of(len(coming.blocked), 'guest')} could not leave as things stand: {first.message}")
+    return "; ".join(parts) or f"{count_of(coming.leaving, 'guest')} will leave it"
 
 
 def outlook_of(drains: Sequence[Drain]) -> Outlook | None:

@@ -183,8 +183,13 @@ class NodeMaintenance(Kind):
 
     def is_announced(self, at: float) -> bool:
         """Whether `at` (epoch seconds) is before the maintenance begins."""
+        return self.begins_at is not None and self.begins_at > at
+
+    @property
+    def begins_at(self) -> float | None:
+        """When an announced maintenance begins, in epoch seconds; None: it is not announced."""
         begins = self.spec.not_before
-        return begins is not None and datetime.fromisoformat(begins).timestamp() > at
+        return datetime.fromisoformat(begins).timestamp() if begins is not None else None
 
     @property
     def rolls(self) -> bool:
