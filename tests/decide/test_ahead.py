@@ -110,3 +110,8 @@ def test_who_could_not_leave_is_named_before_it_begins() -> None:
     plan = planned(look([WEB]), announced(), only_on("pin", ["pve1"], 101))
     assert [word.vmid for word in only(plan).blocked] == [Vmid(101)]
     assert prospect(only(plan)).startswith("1 guest could not leave as things stand: ")
+
+
+def test_a_copy_is_kept_while_the_announcement_is_suspended() -> None:
+    seen = look([WEB], [OURS], states={OURS.id: state(OURS, duration_s=8.0)})
+    assert asked(planned(seen, announced(suspend=True))) == []
