@@ -149,12 +149,20 @@ def _run(command: list[str], folder: Path) -> Ran:
         pid = os.posix_spawn(command[0], command, surroundings, file_actions=actions)
     end = time.monotonic() + CUT_OFF
     ended, status, used = os.wait4(pid, os.WNOHANG)
+    peak = 0.0
     while not ended and time.monotonic() < end:
         time.sleep(0.05)
+        peak = max(peak, _peak(pid))
         ended, status, used = os.wait4(pid, os.WNOHANG)
     if not ended:
         os.kill(pid, signal.SIGKILL)
         _, _, used = os.wait4(pid, 0)
     text = said.read_text(encoding="utf-8")
     assert not status, f"{' '.join(command)}:\n{text[-3000:]}"
-    return Ran(text if ended else None, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    return Ran(text if ended else None, used.ru_utime + used.ru_stime, peak)
+
+
+def _peak(pid: int) -> float:
+    """MiB of memory at the peak so far; 0 once it has ended. What `wait4` says counts the parent it was forked from."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0) / 1024
