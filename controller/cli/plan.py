@@ -51,7 +51,7 @@ def exit_code(results: Sequence[app.PlanResult]) -> int:
         return ERROR
     if any(plan.blocked or plan.unsafe for plan in plans):
         return INFEASIBLE
-    return CHANGES if any(plan.moves or plan.waiting or plan.jobs for plan in plans) else NOTHING
+    return CHANGES if any(plan.moves or plan.waiting or plan.jobs or plan.ha.actions for plan in plans) else NOTHING
 
 
 def as_data(results: Iterable[app.PlanResult]) -> dict[str, object]:
@@ -139,6 +139,7 @@ def show(
         yield from _heading("Blocked", len(plan.blocked))
         yield from _guests("!", "warn", [_of_blocked(item) for item in plan.blocked], seen)
     yield from _jobs(plan)
+    yield from _ha_rules(plan)
     if plan.conflicts:
         yield from _heading("Can't hold together", None)
         for conflict in plan.conflicts:
@@ -154,7 +155,7 @@ def show(
     yield from _outlook(plan)
     yield ""
     yield _sum(plan)
-    if plan.cluster in specs.clusters and (plan.moves or plan.jobs):
+    if plan.cluster in specs.clusters and (plan.moves or plan.jobs or plan.ha.actions):
         yield from _held_back(specs.clusters[plan.cluster], plan)
 
 
@@ -229,6 +230,12 @@ def _jobs(plan: Plan) -> Iterator[str]:
         yield f"  {orphan.message} ({Why.JOB_ORPHANED})"
 
 
+def _ha_rules(plan: Plan) -> Iterator[str]:
+    if plan.ha.actions:
+        yield from _heading("Rules of PVE HA", len(plan.ha.actions))
+        yield from (f"  {action.verb.lower()} {action.rule.name}: {action.message}" for action in plan.ha.actions)
+
+
 def _job(action: JobAction) -> tuple[Cell | str, ...]:
     mark, tone = _MARKS.get(action.verb, ("~", "busy"))
     way = f"{action.source} -> {action.target}"
@@ -261,6 +268,7 @@ def _sum(plan: Plan) -> str:
     parts += [f"{len(plan.blocked)} blocked"] if plan.blocked else []
     parts += [f"{len(plan.flying)} under way ({some([str(vmid) for vmid in plan.flying])})"] if plan.flying else []
     parts += [f"{count_of(len(plan.jobs), 'replication job')} to change"] if plan.jobs else []
+    parts += [f"{count_of(len(plan.ha.actions), 'rule')} of PVE HA to change"] if plan.ha.actions else []
     if plan.all_moves and plan.minimal_moves:
         parts.append("proven: no plan has fewer moves" + (" or fewer bytes" if plan.minimal_bytes else ""))
     doing = ", ".join(parts) or "Nothing to do"

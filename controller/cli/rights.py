@@ -26,7 +26,12 @@ from controller.observe.selfcheck import check, pveum_lines
 @click.option(
     "--shutdown", is_flag=True, help="With what rules of a maintenance need that shut guests down: VM.PowerMgmt."
 )
-def command(user: str, token: str, credential: str, replication: str | None, *, shutdown: bool) -> None:
+@click.option(
+    "--ha-rules",
+    is_flag=True,
+    help="With what `ha.coexistence: Coordinate` needs to write rules of PVE HA: Sys.Console.",
+)
+def command(user: str, token: str, credential: str, replication: str | None, *, shutdown: bool, ha_rules: bool) -> None:
     """Print the pveum lines for a new cluster, and where its token goes.
 
     Nothing is changed: read them, then run them as root on any node of the cluster.
@@ -36,7 +41,9 @@ def command(user: str, token: str, credential: str, replication: str | None, *, 
     token_id = f"{user}!{token}"
     version = (int(replication),) if replication else ()
     missing = check({}, version=version)
-    lines = pveum_lines(token_id, missing, version, replication=replication is not None, shutdown=shutdown)
+    lines = pveum_lines(
+        token_id, missing, version, replication=replication is not None, shutdown=shutdown, ha_rules=ha_rules
+    )
     emit(
         [
             "# As root on any node of the cluster:",

@@ -29,12 +29,16 @@ def desired(specs: Specs, seen: Observed) -> Desired:
     matched = {ref: tuple(v for v in index.select(chosen) if v in managed) for ref, chosen in selectors.items()}
     found = rules.rules(specs.placements.values(), matched, node_labels(seen.nodes, specs.nodes.values()))
     obeys = cluster.spec.ha.coexistence is not Coexistence.IGNORE
+    writes = cluster.spec.ha.coexistence is Coexistence.COORDINATE
     # A node that is out of service for a while makes no contradiction, but it changes where HA puts its guests.
-    asked = rules.reaching((*(ha_rules.rules(seen, seen.nodes) if obeys else ()), *found), seen.nodes)
+    asked = rules.reaching((*(ha_rules.rules(seen, seen.nodes, writes=writes) if obeys else ()), *found), seen.nodes)
     conflicts = contradictions(asked, _facts(specs, seen))
     usable = [name for name, node in seen.nodes.items() if node.usable]
     losers = {conflict.loser for conflict in conflicts}
-    found = (*(ha_rules.rules(seen, usable) if obeys else ()), *rules.demoted(found, losers, specs.placements))
+    found = (
+        *(ha_rules.rules(seen, usable, writes=writes) if obeys else ()),
+        *rules.demoted(found, losers, specs.placements),
+    )
     found = rules.reaching(found, seen.nodes)
     groups = rules.groups(found)
     return Desired(

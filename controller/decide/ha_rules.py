@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from controller.model.desired import Apart, NodeRule, Rule, Together
 from controller.model.facts import HaRule
+from controller.model.ha_rules import rule_owner
 from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.observed import Observed
 from controller.model.reasons import Why
@@ -19,10 +20,18 @@ _ABOVE_ALL = 1001
 """Before the highest priority that a policy may have."""
 
 
-def rules(seen: Observed, usable: Collection[NodeName]) -> tuple[Rule, ...]:
-    """Every rule that binds a guest; `usable`: nodes that HA would put guests on."""
+def rules(seen: Observed, usable: Collection[NodeName], *, writes: bool = False) -> tuple[Rule, ...]:
+    """Every rule that binds a guest; `usable`: nodes that HA would put guests on.
+
+    writes: Drover's own rules follow the policies, and do not bind them.
+    """
     by_sid = {guest.sid: vmid for vmid, guest in seen.guests.items() if guest.ha_managed}
-    return tuple(found for rule in seen.ha_rules for found in _rules(rule, seen, by_sid, frozenset(usable)))
+    return tuple(
+        found
+        for rule in seen.ha_rules
+        if not (writes and rule_owner(rule.comment))
+        for found in _rules(rule, seen, by_sid, frozenset(usable))
+    )
 
 
 def _rules(rule: HaRule, seen: Observed, by_sid: Mapping[str, Vmid], usable: frozenset[NodeName]) -> Iterator[Rule]:

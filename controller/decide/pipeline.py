@@ -5,7 +5,7 @@ desired, then who leaves nodes in maintenance, who breaks a Must, who goes home;
 
 from dataclasses import replace
 
-from controller.decide import ahead, homecoming, joint, replication, restart, voluntary
+from controller.decide import ahead, ha_coordinate, homecoming, joint, replication, restart, voluntary
 from controller.decide.draft import Draft
 from controller.decide.drains import drains
 from controller.decide.order import schedule
@@ -59,6 +59,7 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
         matched=scene.wanted.matched,
         jobs=(*staging.apart_from(wanted), *wanted),
         replicas=replicas,
+        ha=ha_coordinate.plan(scene),
         power=tuple(board.power),
         forget_halted=tuple(sorted(board.forget_halted)),
         forget_origins=tuple(sorted(board.forget)),

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from controller.decide.selectors import matches
+from controller.model.ha_rules import rule_owner
 from controller.model.ids import NodeName, Vmid
 from controller.model.memory import Memory
 from controller.model.observed import Guest, Observed
@@ -88,7 +89,10 @@ class Musts:
                 yield from self._tilts(policy, key, move, places)
 
     def _undone_by_ha(self, move: Move, guest: Guest, places: Places) -> Iterator[str]:
+        writes = self._cluster.ha.coexistence is Coexistence.COORDINATE
         for rule in self._seen.ha_rules:
+            if writes and rule_owner(rule.comment) is not None:
+                continue  # it follows the policies, which are judged themselves
             if guest.sid in rule.resources and rule.strict and move.target not in rule.nodes:
                 yield f"HA rule {rule.name} does not allow the target"
             for vmid, other in self._seen.guests.items() if guest.sid in rule.apart else ():

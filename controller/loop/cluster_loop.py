@@ -11,6 +11,7 @@ import structlog
 
 from controller.act import inflight
 from controller.act.abort import Guard
+from controller.act.ha_rules import RuleWriter
 from controller.act.hooks import HookRunner, Hooks
 from controller.clock import Clock
 from controller.decide.overrides import applied
@@ -151,6 +152,7 @@ class ClusterLoop:
             guard=Guard(store, client, self._wiring.clock),
             planner=self._wiring.planner(),
             hooks=hooks,
+            rule_writer=RuleWriter(client, self._wiring.clock),
             clock=self._wiring.clock,
             forbidden=self._forbidden,
             superseded=self._superseded,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from controller.act import backoff, breaker, execute, guardrails, inflight, jobs, media, power
 from controller.act.abort import Guard
 from controller.act.breaker import Breaker
+from controller.act.ha_rules import RuleWriter
 from controller.act.hooks import Hooks
 from controller.clock import Clock
 from controller.decide import ha_maintenance, replication, rolling
@@ -29,6 +30,7 @@ from controller.pve.client import PveClient
 from controller.report.events import of_turns
 from controller.report.store import Store
 from controller.specs import Mode, PveCluster, Specs
+from controller.specs.pvecluster import Coexistence
 
 ROUNDS = 8
 """How often one tick plans again because somebody could not be moved after all; the next tick goes on."""
@@ -45,6 +47,7 @@ class Parts:
     guard: Guard
     planner: Planner
     hooks: Hooks
+    rule_writer: RuleWriter
     clock: Clock
     forbidden: Callable[[PveCluster], Finding | None]  # what the machine's settings have against acting in this cluster
     superseded: Callable[[], Finding | None]  # why a plan made from the specs of this tick is out of date by now
@@ -60,6 +63,7 @@ async def tick(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
 async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
     cluster = specs.clusters[parts.name]
     try:
+        parts.observer.expect(writes_ha_rules=_coordinates(cluster))
         seen = await parts.observer.look()
         _refuse_another_cluster(parts.store, seen)
         watched = _arrived(parts.store)
@@ -100,7 +104,8 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
         return view
     if view.armed.ok:
         view = await _with_media_restored(parts, specs, view, seen)
-    view = await _act(parts, specs, await _planned(parts, specs, replace(view, plan=last.plan), fuses), fuses)
+    view = await _with_ha_rules(parts, await _planned(parts, specs, replace(view, plan=last.plan), fuses))
+    view = await _act(parts, specs, view, fuses)
     view = _with_hooks(parts, specs, await _with_power(parts, specs, view, fuses))
     return await _with_jobs(parts, specs, view, fuses)
 
@@ -130,6 +135,21 @@ def _with_hooks(parts: Parts, specs: Specs, view: ClusterView) -> ClusterView:
     except DroverError as error:
         return replace(view, armed=Finding(False, error.why, error.message))
     return replace(view, memory=parts.store.memory(), events=(*view.events, *happened))
+
+
+def _coordinates(cluster: PveCluster) -> bool:
+    return cluster.spec.ha.coexistence is Coexistence.COORDINATE and cluster.spec.mode is Mode.ENFORCE
+
+
+async def _with_ha_rules(parts: Parts, view: ClusterView) -> ClusterView:
+    """Rules of PVE HA are written before anybody moves: HA would undo what the old ones forbid."""
+    plan = view.plan
+    if plan is None or plan.unsafe or not view.armed.ok:
+        return view
+    events, changed = await parts.rule_writer.carry_out(plan.ha.actions, still_wanted=parts.superseded)
+    if changed:
+        parts.observer.ha_rules_changed()
+    return replace(view, events=(*view.events, *events), ha_refused=parts.rule_writer.refused())
 
 
 async def _with_media_restored(parts: Parts, specs: Specs, view: ClusterView, seen: Observed) -> ClusterView:

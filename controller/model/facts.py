@@ -75,6 +75,8 @@ class HaRule:
     resources: tuple[str, ...] = ()  # of a node affinity: those that it binds
     together: tuple[str, ...] = ()  # of a positive resource affinity: all of its resources, such as vm:101
     apart: tuple[str, ...] = ()  # of a negative one
+    comment: str = ""
+    off: str = ""  # why HA does not follow it, the end of a sentence; "": it is in force
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,6 +243,8 @@ class Observed:
     skipped_rows: int = 0  # rows of PVE's lists that made no sense and were left out
     partial: bool = False  # the token lacks rights, so rows may be missing
     ha_rules: tuple[HaRule, ...] = ()  # in force, as last read; groups of PVE 8 among them
+    ha_rules_off: tuple[HaRule, ...] = ()  # those that HA does not follow
+    ha_has_rules: bool | None = None  # False: this release, or a cluster on its way to 9, has groups; None: not read
     ha_stays: frozenset[str] = (
         frozenset()
     )  # HA resources, such as vm:101, that do not go back to better nodes by themselves

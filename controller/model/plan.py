@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 from controller.model.conflict import Conflict
+from controller.model.ha_rules import Coordination
 from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName, ObjectRef, Vmid
 from controller.model.reasons import Why
 from controller.model.replication import JobAction, Replicas
@@ -203,6 +204,7 @@ class Plan:
         JobAction, ...
     ] = ()  # all that is asked of replication jobs, in this order; `act` takes a few at a time
     replicas: Replicas = field(default_factory=Replicas)
+    ha: Coordination = field(default_factory=Coordination)  # rules of PVE HA that are written for policies
     power: tuple[PowerAction, ...] = ()  # guests that are asked to shut down or start
     forget_halted: tuple[Vmid, ...] = ()  # guests that run again, or are others by now
     forget_origins: tuple[Vmid, ...] = ()  # origins that no longer mean anything: moved by hand, another guest, Stay
@@ -232,4 +234,6 @@ class Plan:
         }
         if self.jobs:
             content["jobs"] = sorted([j.verb, j.job_id, j.target, j.why] for j in self.jobs)
+        if self.ha.actions:
+            content["haRules"] = sorted([a.verb, a.rule.name, str(a.cause)] for a in self.ha.actions)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

@@ -596,8 +596,8 @@ class Why(StrEnum):
     )
     NOT_OURS = (
         "NotOurs",
-        "The replication job is somebody else's by now: its comment no longer says that Drover manages it.",
-        "The comment is read again right before a job is changed or removed.",
+        "The replication job or HA rule is somebody else's: its comment does not say that Drover manages it.",
+        "The comment is read again right before a job or rule is changed or removed.",
         "Nothing, or let a ReplicationPolicy with `adoptExisting` take it over.",
     )
 
@@ -642,7 +642,7 @@ class Why(StrEnum):
         "PermissionMissing",
         "The token lacks rights, so parts of the cluster stay invisible or unchangeable.",
         "PVE answers 403, or `/access/permissions` of the token lacks a privilege.",
-        "Run the `pveum` lines that `drover rights` prints; for jobs with `--replication`, for shutting down with `--shutdown`.",
+        "Run the `pveum` lines that `drover rights` prints, for jobs, shutting down and HA rules with the options that its help names.",
     )
     WRONG_CLUSTER = (
         "WrongCluster",
@@ -905,6 +905,18 @@ class Why(StrEnum):
         "The policy and a rule of PVE HA can't both hold.",
         "No placement satisfies the policy together with the rules of PVE HA over the same guests.",
         "Change the rule of PVE HA, or the policy.",
+    )
+    HA_RULE_IMPOSSIBLE = (
+        "HaRuleImpossible",
+        "PVE HA has no rule that says what the policy says, or takes it only in part.",
+        "Under `ha.coexistence: Coordinate`, what PVE HA's rules can express and what it takes beside the other rules.",
+        "Write the policy so that PVE HA can keep it, or change the other rule; drains keep to it all the same.",
+    )
+    HA_RULE_OFF = (
+        "HaRuleOff",
+        "Drover's own rule is in PVE HA, but HA does not follow it.",
+        "The rule in `/cluster/ha/rules` is disabled or has errors.",
+        "Switch the rule on again, or mend what PVE says of it; removed, it is written anew.",
     )
     COMPLIANT = (
         "Compliant",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from controller.model.event import Event
-from controller.model.ids import ClusterName, Vmid
+from controller.model.ids import ClusterName, ObjectRef, Vmid
 from controller.model.memory import Memory
 from controller.model.observed import Observed
 from controller.model.outcome import Outcome, Progress
@@ -41,6 +41,9 @@ class ClusterView:
     progress: Mapping[Vmid, Progress] = field(default_factory=lambda: MappingProxyType({}))
     outcomes: tuple[Outcome, ...] = ()  # what ended or was refused since the view before
     jobs: tuple[JobReport, ...] = ()  # replication jobs as of the last look, by id
+    ha_refused: Mapping[ObjectRef, Finding] = field(
+        default_factory=lambda: MappingProxyType({})
+    )  # policies whose rules PVE HA refused
     lacking: tuple[str, ...] = ()  # rights of the token, each with what it is needed for
     events: tuple[Event, ...] = ()  # what else happened since then
     missing_rights: tuple[str, ...] = ()  # the `pveum` lines that would grant them

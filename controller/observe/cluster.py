@@ -92,6 +92,7 @@ class Observer:
         self._ha: HaStatus | None = None
         self._ha_rules = HaRules()
         self._ha_balances = False
+        self._writes_ha_rules = False
         self._jobs: tuple[ReplicationJob, ...] = ()
         self._locked_since: dict[Vmid, float] = {}
         self._migrating_since: dict[Vmid, float] = {}
@@ -109,7 +110,9 @@ class Observer:
     @property
     def missing_rights(self) -> tuple[str, ...]:
         """The `pveum` lines that would grant what is missing; () when nothing is."""
-        return selfcheck.pveum_lines(self._token_id, self._missing, self._oldest_version())
+        return selfcheck.pveum_lines(
+            self._token_id, self._missing, self._oldest_version(), ha_rules=self._writes_ha_rules
+        )
 
     def ages(self) -> Mapping[Part, float | None]:
         """Seconds since each part was read; None = never."""
@@ -119,6 +122,16 @@ class Observer:
         """Replication jobs were made or changed: the next look reads their list again, and asks their nodes sooner."""
         self._freshness.forget(Part.REPLICATION)
         self._replication.hurry()
+
+    def ha_rules_changed(self) -> None:
+        """Rules of PVE HA were made or changed: the next look reads them again."""
+        self._freshness.forget(Part.HA_RULES)
+
+    def expect(self, *, writes_ha_rules: bool) -> None:
+        """Say what the token has to be able to do besides the usual."""
+        if writes_ha_rules != self._writes_ha_rules:
+            self._writes_ha_rules = writes_ha_rules
+            self._freshness.forget(Part.RIGHTS)
 
     async def look(self) -> Observed:
         """The cluster now. Raises DroverError when membership, rows or tasks can't be read: half a picture is none.
@@ -302,7 +315,9 @@ class Observer:
         return not self._guests.keys() <= {guest.vmid for guest in core[1].guests}
 
     async def _read_rights(self) -> tuple[selfcheck.Missing, ...]:
-        return selfcheck.check(await self._client.permissions(), version=self._oldest_version())
+        return selfcheck.check(
+            await self._client.permissions(), version=self._oldest_version(), ha_rules=self._writes_ha_rules
+        )
 
     async def _background(self, now: float) -> None:
         """Configs and versions: as many as come in time; a node that keeps us waiting is left alone for a while."""
@@ -374,6 +389,8 @@ class Observer:
             skipped_rows=rows.skipped,
             partial=any(missing.hides for missing in self._missing),
             ha_rules=self._ha_rules.rules,
+            ha_rules_off=self._ha_rules.off,
+            ha_has_rules=self._ha_rules.has_rules,
             ha_stays=self._ha_rules.stays,
             ha_balances=self._ha_balances,
             idle_locks=self._idle_locks(tasks, nodes, quorate=status.quorate),

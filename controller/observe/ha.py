@@ -10,10 +10,12 @@ from controller.pve.client import PveClient
 
 @dataclass(frozen=True, slots=True)
 class HaRules:
-    """All rules in force, and the resources, such as vm:101, that do not go back to better nodes by themselves."""
+    """All rules, groups being rules too, and the resources, such as vm:101, that do not go back to better nodes by themselves."""
 
-    rules: tuple[HaRule, ...] = ()
+    rules: tuple[HaRule, ...] = ()  # in force
     stays: frozenset[str] = frozenset()
+    off: tuple[HaRule, ...] = ()  # not in force
+    has_rules: bool | None = None  # None: not read; False: the cluster has groups
 
 
 async def read_ha_rules(client: PveClient) -> HaRules:
@@ -25,19 +27,23 @@ async def read_ha_rules(client: PveClient) -> HaRules:
     resources = await client.ha_resources()
     stays = {sid for sid, resource in resources.items() if not resource.failback}
     if not any(resource.group for resource in resources.values()):
-        return HaRules(await _rules(client), frozenset(stays))
-    found = []
+        found = await _rules(client)
+        if found is None:
+            return HaRules((), frozenset(stays), has_rules=False)
+        in_force = tuple(rule for rule in found if not rule.off)
+        return HaRules(in_force, frozenset(stays), tuple(rule for rule in found if rule.off), True)
+    groups = []
     for name, (rule, failback) in sorted((await client.ha_groups()).items()):
         members = tuple(sorted(sid for sid, resource in resources.items() if resource.group == name))
-        found.append(replace(rule, resources=members))
+        groups.append(replace(rule, resources=members))
         stays.update(() if failback else members)
-    return HaRules(tuple(found), frozenset(stays))
+    return HaRules(tuple(groups), frozenset(stays), has_rules=False)
 
 
-async def _rules(client: PveClient) -> tuple[HaRule, ...]:
+async def _rules(client: PveClient) -> tuple[HaRule, ...] | None:
     try:
         return await client.all_ha_rules()
     except DroverError as error:
         if error.why is Why.NOT_SUPPORTED:
-            return ()
+            return None
         raise

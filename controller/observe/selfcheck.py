@@ -21,6 +21,7 @@ class _Need:
     since: tuple[int, ...] = ()
     before: tuple[int, ...] = ()  # the version that no longer asks for it
     required: bool = True
+    ha_rules: bool = False  # only for those who have Drover write rules of PVE HA
     consent: bool = False  # lets the token do so much that nobody gets it who did not ask for it
 
 
@@ -37,6 +38,7 @@ _NEEDS: Final = (
     _Need("VM.Replicate", "/vms", "to manage replication jobs", since=(9,), required=False),
     _Need("Datastore.Allocate", "/storage", "to manage replication jobs", since=(1,), before=(9,), required=False),
     _Need("VM.PowerMgmt", "/vms", "to shut guests down and start them again", required=False, consent=True),
+    _Need("Sys.Console", "/", "to write rules of PVE HA", required=False, ha_rules=True),
 )
 _ROOTS: Final = frozenset(need.path for need in _NEEDS)
 
@@ -56,15 +58,19 @@ class Missing:
         )
 
 
-def check(permissions: Mapping[str, Mapping[str, bool]], *, version: tuple[int, ...]) -> tuple[Missing, ...]:
+def check(
+    permissions: Mapping[str, Mapping[str, bool]], *, version: tuple[int, ...], ha_rules: bool = False
+) -> tuple[Missing, ...]:
     """What is missing. permissions: as `PveClient.permissions` returns them. version: of the cluster, () when not known.
+
+    ha_rules: with what `ha.coexistence: Coordinate` needs.
 
     Below /vms and the like a more special ACL replaces the general one (pve-access-control: PVE/RPCEnvironment.pm), so what
     would be hidden there is missing as well; a guest that the token may see but not move is left to its administrator.
     """
     found = []
     for need in _NEEDS:
-        if not need.required or not _asked(need, version):
+        if not (need.required or (need.ha_rules and ha_rules)) or not _asked(need, version):
             continue
         if not permissions.get(need.path, {}).get(need.privilege):
             found.append(Missing(need.privilege, need.path, need.why, need.hides))
@@ -86,25 +92,22 @@ def pveum_lines(
     *,
     replication: bool = False,
     shutdown: bool = False,
+    ha_rules: bool = False,
 ) -> tuple[str, ...]:
     """Shell lines, for root on any node, that grant what is missing by the role DroverController; none when nothing is.
 
     The user and its token both need the role: a token with separated privileges can do only what both may. token_id:
     `user@realm!name`, "" when not known. replication: with what PVE 8 wants for jobs, which lets a token do much else.
-    shutdown: with what rules of a maintenance need that shut guests down.
+    shutdown: with what rules of a maintenance need that shut guests down. ha_rules: with what Coordinate needs.
     """
     paths = [item.path for item in missing]
     if not paths:
         return ()
     token = token_id or ANY_TOKEN
     user = token.partition("!")[0]
-    privileges = ",".join(
-        dict.fromkeys(
-            need.privilege
-            for need in _NEEDS
-            if _asked(need, version) and (replication or not need.before) and (shutdown or not need.consent)
-        )
-    )
+    asked = [need for need in _NEEDS if _asked(need, version) and (replication or not need.before)]
+    asked = [need for need in asked if (shutdown or not need.consent) and (ha_rules or not need.ha_rules)]
+    privileges = ",".join(dict.fromkeys(need.privilege for need in asked))
     wanted = dict.fromkeys("/" if path in _ROOTS else path for path in paths)
     lines = [f"pveum role add {ROLE} --privs '{privileges}' || pveum role modify {ROLE} --privs '{privileges}'"]
     for path in wanted:

@@ -97,8 +97,28 @@ class PveClient:
         )
 
     async def all_ha_rules(self) -> tuple[HaRule, ...]:
-        """Every rule in force, since 9.0. Needs Sys.Audit on /."""
-        return await self._read("/cluster/ha/rules", decode_facts.ha_rules)
+        """Every rule, in force or not, since 9.0. Needs Sys.Audit on /."""
+        return await self._read("/cluster/ha/rules", decode_facts.every_ha_rule)
+
+    async def ha_rule(self, name: str) -> tuple[HaRule, str]:
+        """One rule as it is now, and the digest that a change of it may name. Raises Rejected(NOT_FOUND)."""
+        return await self._read(f"/cluster/ha/rules/{_quoted(name)}", decode_facts.ha_rule)
+
+    async def create_ha_rule(self, rule: HaRule) -> None:
+        """Make a rule, which HA follows at once: it may move guests within seconds. Needs Sys.Console on /.
+
+        Raises Rejected when PVE finds that it can't be with the others (pve-ha-manager: PVE/API2/HA/Rules.pm).
+        """
+        await self._call("POST", self._transport.post, "/cluster/ha/rules", {"rule": rule.name, **_ha_rule(rule)})
+
+    async def change_ha_rule(self, rule: HaRule, *, digest: str) -> None:
+        """Give a rule other guests or nodes; it stays of its type. Raises as `create_ha_rule`, Stale(STATE_CHANGED)."""
+        params = {**_ha_rule(rule), **({"digest": digest} if digest else {})}
+        await self._call("PUT", self._transport.put, f"/cluster/ha/rules/{_quoted(rule.name)}", params)
+
+    async def remove_ha_rule(self, name: str) -> None:
+        """Remove a rule; PVE says nothing when there is none."""
+        await self._call("DELETE", self._transport.delete, f"/cluster/ha/rules/{_quoted(name)}", None)
 
     async def ha_resources(self) -> Mapping[str, HaResource]:
         """How PVE HA was told to look after each of its resources, by its name for them (vm:101). Needs Sys.Audit on /."""
@@ -404,6 +424,17 @@ def _quoted(segment: str) -> str:
 
 def _guest(node: NodeName, kind: GuestKind, vmid: Vmid) -> str:
     return f"/nodes/{_quoted(node)}/{kind.value}/{vmid}"
+
+
+def _ha_rule(rule: HaRule) -> dict[str, Param]:
+    """Parameters of a rule but its name; PUT wants the type as well."""
+    members = ",".join(rule.resources or rule.together or rule.apart)
+    if not rule.nodes:
+        affinity = "positive" if rule.together else "negative"
+        return {"type": "resource-affinity", "resources": members, "affinity": affinity, "comment": rule.comment}
+    nodes = ",".join(f"{node}:{priority}" if priority else node for node, priority in rule.nodes.items())
+    common: dict[str, Param] = {"type": "node-affinity", "resources": members, "nodes": nodes}
+    return {**common, "strict": rule.strict, "comment": rule.comment}
 
 
 def _job(job_id: str) -> str:

@@ -5,7 +5,7 @@ Used by `pve.client` alone.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -17,6 +17,7 @@ from controller.pve.decode_guest import properties
 from controller.pve.errors import failed_run
 from controller.pve.transport import Json
 from controller.pve.values import (
+    DecodeError,
     Row,
     amount,
     flag,
@@ -162,12 +163,31 @@ def ha_rules(answer: Json, sid: str | None = None) -> tuple[HaRule, ...]:
 
     HA ignores rules with errors (pve-ha-manager: PVE/HA/Rules.pm).
     """
-    return known(_ha_rule(row) for row in rows(answer) if sid is None or sid in words(row.get("resources")))
+    mine = (_ha_rule(row) for row in rows(answer) if sid is None or sid in words(row.get("resources")))
+    return tuple(rule for rule in known(mine) if not rule.off)
+
+
+def every_ha_rule(answer: Json) -> tuple[HaRule, ...]:
+    """/cluster/ha/rules: those in force and those that are not."""
+    return known(_ha_rule(row) for row in rows(answer))
+
+
+def ha_rule(answer: Json) -> tuple[HaRule, str]:
+    """/cluster/ha/rules/{rule}, and the digest of all rules. Raises DecodeError for a type that is not known."""
+    row = record(answer)
+    rule = _ha_rule(row)
+    if rule is None:
+        raise DecodeError(f"a rule of PVE HA of an unknown type: {text(row.get('type'))}")
+    return rule, text(row.get("digest"))
 
 
 def _ha_rule(row: Row) -> HaRule | None:
-    if flag(row.get("disable")) or row.get("errors"):
-        return None
+    rule = _bare_ha_rule(row)
+    off = "it is switched off" if flag(row.get("disable")) else "PVE finds errors in it" if row.get("errors") else ""
+    return rule and replace(rule, comment=text(row.get("comment")).rstrip("\n"), off=off)
+
+
+def _bare_ha_rule(row: Row) -> HaRule | None:
     name, resources = text(row.get("rule")), tuple(sorted(words(row.get("resources"))))
     if row.get("type") == "node-affinity":
         return HaRule(name, nodes=_priorities(row.get("nodes")), strict=flag(row.get("strict")), resources=resources)

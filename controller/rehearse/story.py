@@ -286,6 +286,10 @@ class _Teller:
         for job in stage.world.replication.values():
             how = " disabled" * bool(job.get("disable")) + " being removed" * ("remove_job" in job)
             self._say("end", f"replication job {job['id']} {job['source']}->{job['target']}{how}")
+        for rule in stage.world.ha.book.rules.values():
+            of = ",".join(rule.nodes) or rule.affinity
+            text = f"HA rule {rule.name} {','.join(rule.resources)} {of}"
+            self._say("end", text + (f" # {rule.comment}" if rule.comment else ""))
         writes = sorted(f"{call.method} {call.path}" for call in stage.calls if call.method != "GET")
         for line in sorted(set(writes)):
             self._say("end", f"{line} {writes.count(line)}x")
@@ -300,6 +304,7 @@ def _plan_line(plan: Plan) -> str:
     parts += [f"waiting {wait.vmid} {wait.why}" for wait in plan.waiting]
     parts += [f"blocked {block.vmid} {block.why}" for block in plan.blocked]
     parts += [f"{job.verb} {job.job_id} {job.source}->{job.target} {job.why}" for job in plan.jobs]
+    parts += [f"{action.verb} rule {action.rule.name}" for action in plan.ha.actions]
     parts += [f"moving {vmid}" for vmid in plan.flying]
     parts += [f"UNSAFE {finding}" for finding in plan.unsafe]
     return "; ".join(parts) or "nothing to do"

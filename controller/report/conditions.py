@@ -52,7 +52,7 @@ TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("CapacityFeasible", "Draining", "Blocked", "DeadlineExceeded", "Drained", "RolledOut"),
             *_COMMON,
         ),
-        "PlacementPolicy": ("Compliant", "Feasible", "Conflicted", "Split", "Progressing", *_COMMON),
+        "PlacementPolicy": ("Compliant", "Feasible", "Conflicted", "Split", "WrittenToHa", "Progressing", *_COMMON),
         "MigrationPolicy": _COMMON,
         "ReplicationPolicy": (*replication.TYPES, *_COMMON),
     }
@@ -130,7 +130,11 @@ def _of(resource: Resource, now: _Now, old: ObjectStatus | None, *, gone: bool) 
             made = _maintenance(now.drains.get(resource.ref, []), now, old, _announced(resource, now))
             return _rolled(made, resource.ref, now.view) if resource.rolls else made
         case PlacementPolicy():
-            said = [*_placement(resource.ref, now.view), *_split(resource, now.view, old)]
+            said = [
+                *_placement(resource.ref, now.view),
+                *_split(resource, now.view, old),
+                *_written(resource.ref, now.view),
+            ]
             return _Told(said, _placement_fields(resource.ref, now.view))
         case ReplicationPolicy():
             told = {**_matched(resource.ref, now.view), **replication.fields(resource.ref, now.view)}
@@ -367,6 +371,15 @@ def _split(resource: PlacementPolicy, view: ClusterView, old: ObjectStatus | Non
         return [say("Split", False, Why.AS_EXPECTED)]
     lasted = f"it was split for {duration(view.at - before.since)}, the last time"
     return [say("Split", False, Why.AS_EXPECTED, lasted if before.status is Status.TRUE else before.message)]
+
+
+def _written(ref: ObjectRef, view: ClusterView) -> list[Statement]:
+    """Whether PVE HA has the rule; nothing is said of policies that want none there."""
+    state = next((each for each in view.plan.ha.states if each.policy == ref), None) if view.plan is not None else None
+    refused = view.ha_refused.get(ref)
+    if refused is not None:
+        return [say("WrittenToHa", False, refused.why, refused.message)]
+    return [say("WrittenToHa", state.written, state.why, state.message)] if state is not None else []
 
 
 def _conflicted(ref: ObjectRef, conflicts: Sequence[Conflict]) -> list[Statement]:

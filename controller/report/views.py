@@ -102,6 +102,10 @@ def plan_data(
             for item in plan.conflicts
         ],
         "jobs": [_job(action) for action in plan.jobs],
+        "haRules": [
+            {"verb": str(a.verb), "rule": a.rule.name, "cause": str(a.cause), "message": a.message}
+            for a in plan.ha.actions
+        ],
         "unsafe": list(plan.unsafe),
     }
     return _view("Plan", plan.cluster, plan.cluster, status)

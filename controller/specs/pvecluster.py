@@ -217,7 +217,7 @@ class Balance(Model):
 class Ha(Model):
     """How to live with PVE HA."""
 
-    coexistence: Annotated[Coexistence, NotYet((Coexistence.COORDINATE,))] = Coexistence.DEFER
+    coexistence: Coexistence = Coexistence.DEFER
     """Defer: move HA guests only to evacuate. Coordinate: write placement as HA rules. Ignore: treat them like any guest."""
 
 

@@ -45,7 +45,6 @@ def test_every_kind_has_its_fields_and_conditions() -> None:
     ("field", "said"),
     [
         ("`notifications`", "**Not yet.**"),
-        ("`ha.coexistence`", "**Not yet: Coordinate.**"),
         ("`endpoints`", "required"),
         ("`capacity.memoryBasis`", "`Configured`"),
         ("`maintenance.template`", "[NodeMaintenance](#nodemaintenance)"),

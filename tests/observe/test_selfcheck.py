@@ -76,3 +76,10 @@ def test_a_path_with_an_acl_of_its_own_gets_its_own_lines_and_root_needs_none() 
         "pveum acl modify /vms/105 --tokens 'root@pam!t' --roles DroverController",
     )
     assert "USER@REALM!TOKEN" in pveum_lines("", missing, (9, 2))[-1]
+
+
+def test_the_right_to_write_rules_of_pve_ha_is_missed_only_where_it_is_needed() -> None:
+    [missing] = check(EVERYWHERE, version=(9, 2), ha_rules=True)
+    assert (missing.privilege, missing.path, missing.hides) == ("Sys.Console", "/", False)
+    assert "Sys.Console" in pveum_lines("a@pve!b", [missing], (9, 2), ha_rules=True)[0]
+    assert "Sys.Console" not in pveum_lines("a@pve!b", [missing], (9, 2))[0]

@@ -182,6 +182,9 @@ def change_rule(call: Call) -> None:
     name, ha = str(call.params["rule"]), call.world.ha
     if name not in ha.book.rules:
         raise ApiError(500, f"update HA rules failed: HA rule '{name}' does not exist")
+    if call.get("digest") not in (None, ha.rules_digest):
+        changed = "detected modified configuration - file changed by other user? Try again."
+        raise ApiError(500, f"update HA rules failed: {changed}")
     entry = ha.book.rules[name].row(1, "")
     for key in split(str(call.get("delete", ""))):
         entry.pop(key, None)
