@@ -642,7 +642,7 @@ class Why(StrEnum):
         "PermissionMissing",
         "The token lacks rights, so parts of the cluster stay invisible or unchangeable.",
         "PVE answers 403, or `/access/permissions` of the token lacks a privilege.",
-        "Run the `pveum` lines that `drover rights` prints, for jobs, shutting down and HA rules with the options that its help names.",
+        "Run the `pveum` lines that `drover rights` prints, for jobs, shutdowns and HA rules with the options of its help.",
     )
     WRONG_CLUSTER = (
         "WrongCluster",

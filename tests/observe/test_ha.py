@@ -29,6 +29,7 @@ def test_rules_and_groups_come_with_the_look(text: str, entry: str, stays: set[s
         near = next(rule for rule in seen.ha_rules if rule.name == "near")
         assert (near.nodes, near.strict, near.resources) == ({"pve1": 2, "pve2": 0}, True, ("vm:100",))
         assert seen.ha_stays == stays
+        assert seen.ha_has_rules is (text is NINE)
         counted = Counter(call.path for call in scene.calls)
         assert 9 <= counted["/cluster/ha/resources"] <= 11
         assert sum(counted.values()) / 60 <= 6 + 3

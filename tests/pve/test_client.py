@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
 
 from controller.model.errors import Ambiguous, Busy, DroverError, Rejected, Retry, Stale
+from controller.model.facts import HaRule
 from controller.model.ids import GuestKind, NodeName, Upid, Vmid
 from controller.model.plan import MoveOptions
 from controller.model.reasons import Why
@@ -216,5 +218,35 @@ def test_replication_jobs_are_asked_for_as_pve_wants_it() -> None:
         {},
         {"keep": True},
         {"force": True},
+        {},
+    ]
+
+
+def test_rules_of_pve_ha_are_sent_as_pve_wants_them() -> None:
+    row: dict[str, Json] = {
+        "rule": "r",
+        "type": "node-affinity",
+        "nodes": "pve2",
+        "resources": "vm:1",
+        "disable": 1,
+        "comment": "c",
+    }
+    path = "/cluster/ha/rules"
+    pve = Scripted({f"GET {path}/r": {**row, "digest": "d"}, f"GET {path}": [row]})
+    pve.answers |= {f"POST {path}": None, f"PUT {path}/r": None, f"DELETE {path}/r": None}
+    client = PveClient(pve)
+
+    async def ask() -> None:
+        rule, digest = await client.ha_rule("r")
+        assert (rule.comment, rule.off, digest) == ("c", "it is switched off", "d")
+        assert await client.all_ha_rules() == (rule,)
+        await client.create_ha_rule(replace(rule, strict=True))
+        await client.change_ha_rule(HaRule("r", apart=("vm:1", "vm:2"), comment="c"), digest="d")
+        await client.remove_ha_rule("r")
+
+    asyncio.run(ask())
+    assert [params for method, _, params in pve.asked if method != "GET"] == [
+        {"rule": "r", "type": "node-affinity", "resources": "vm:1", "nodes": "pve2", "strict": True, "comment": "c"},
+        {"type": "resource-affinity", "resources": "vm:1,vm:2", "affinity": "negative", "comment": "c", "digest": "d"},
         {},
     ]

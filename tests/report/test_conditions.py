@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from controller.model.condition import Status
+from controller.model.ha_rules import Coordination, RuleState
 from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.memory import Memory
 from controller.model.observed import NodeState
@@ -256,3 +257,13 @@ def test_rights_that_are_missing_are_told_with_what_they_are_for_and_the_lines_t
     assert condition.message == (
         "the token lacks VM.Audit on /vms (to see guests); an administrator grants that with: pveum one; pveum two"
     )
+
+
+def test_a_policy_says_whether_pve_ha_has_its_rule() -> None:
+    assert VIEW.plan is not None
+    state = RuleState(APART, False, Why.NOT_SUPPORTED, "before 9.0")
+    view = replace(VIEW, plan=replace(VIEW.plan, ha=Coordination(states=(state,))))
+    assert said(told(view)[APART], "WrittenToHa") == ("False", "NotSupported")
+    refused = replace(view, ha_refused={APART: Finding(False, Why.PERMISSION_MISSING, "403")})
+    assert said(told(refused)[APART], "WrittenToHa") == ("False", "PermissionMissing")
+    assert not [each for each in told(VIEW)[APART].conditions if each.type == "WrittenToHa"]
