@@ -1,6 +1,6 @@
-"""Guests that a maintenance shuts down, and starts again afterwards: looked at once more, written down, then asked for once.
+"""Guests that a maintenance shuts down, and starts again afterwards: looked at once more, written down, then asked.
 
-Called by `loop.tick` after the moves.
+Called by `loop.tick` after the moves. Unlike a move, what may not have reached PVE is asked for again: that does no harm.
 """
 
 from collections.abc import Callable, Iterable
