@@ -5,6 +5,8 @@ a setting as a value. Git may *name* a credential or a hook; what the name means
 is decided here.
 """
 
+import base64
+import binascii
 import math
 import os
 import re
@@ -13,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 DEFAULT_FILE = Path("/etc/drover/drover.toml")
 
@@ -68,6 +71,21 @@ class Hook:
     name: str
     argv: tuple[str, ...]
     timeout_seconds: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server that word is sent to (`outgoing`): notifications, webhooks, the status of commits.
+
+    url: `https://…`, or `http://` on this machine; all of it but the host may be secret. token: sent as a bearer token.
+    signing_key: messages are signed with it (Standard Webhooks). ca_file: PEM, in place of the system's authorities.
+    """
+
+    url: Secret
+    token: Secret | None = None
+    signing_key: Secret | None = None
+    ca_file: Path | None = None
+    timeout_seconds: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,13 +223,65 @@ def _login(table: "_Table") -> str:
     return token_id
 
 
-def _secret(table: "_Table", source: str, env: Mapping[str, str], *, token: bool) -> Secret:
+def read_target(table: "_Table", env: Mapping[str, str]) -> Target:
+    """`url`, `token` and `signingKey` (each as it is, or by `…Env` or `…File`), `caFile`, `timeoutSeconds`."""
+    url = _given(table, "url", env)
+    if url is None:
+        raise table.error("url", "exactly one of url, urlEnv and urlFile has to be given")
+    target = Target(
+        url,
+        _given(table, "token", env),
+        _given(table, "signingKey", env),
+        Path(table.text("caFile")) if table.has("caFile") else None,
+        table.number("timeoutSeconds", 10.0, least=1.0),
+    )
+    if problem := _bad_address(url.reveal()):
+        raise table.error("url", problem)
+    if target.signing_key is not None and not _is_signing_key(target.signing_key.reveal()):
+        raise table.error("signingKey", "is no signing key: one word, or whsec_ followed by base64")
+    return target
+
+
+def _is_signing_key(key: str) -> bool:
+    try:
+        return not key.startswith("whsec_") or bool(base64.b64decode(key[6:], validate=True))
+    except binascii.Error:
+        return False
+
+
+def _bad_address(url: str) -> str:
+    """What is wrong with an address, without a word of it."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "is not a URL"
+    if parts.scheme not in ("https", "http") or not host:
+        return "is no https:// URL"
+    if parts.scheme == "http" and host not in ("localhost", "127.0.0.1", "::1"):
+        return "is not encrypted; use https:// (http:// is for this machine itself)"
+    return ""
+
+
+def _given(table: "_Table", name: str, env: Mapping[str, str]) -> Secret | None:
+    """A word that may be secret: `NAME`, `NAMEEnv` or `NAMEFile`; None when none of them is there."""
+    sources = [key for key in (name, f"{name}Env", f"{name}File") if table.has(key)]
+    if not sources:
+        return None
+    if len(sources) > 1:
+        raise table.error(sources[1], f"only one of {name}, {name}Env and {name}File can be given")
+    return _secret(table, sources[0], env, token=True, what=f"holds no {name}")
+
+
+def _secret(
+    table: "_Table", source: str, env: Mapping[str, str], *, token: bool, what: str = "holds no token's secret"
+) -> Secret:
     given = table.text(source)
-    if source == "secretEnv":
+    if source.endswith("Env"):
         if not env.get(given):
             raise table.error(source, f"the environment variable {given} is not set")
         given = env[given]
-    elif source == "secretFile":
+    elif source.endswith("File"):
         path = table.folder(env) / given  # an absolute path stays what it is
         try:
             given = path.read_text(encoding="utf-8")
@@ -226,7 +296,7 @@ def _secret(table: "_Table", source: str, env: Mapping[str, str], *, token: bool
     # It becomes part of a header: a blank or a line break in it would be an error of the wire that no one understands.
     secret = given.strip()
     if not re.fullmatch("[!-~]+", secret):
-        raise table.error(source, "holds no token's secret: one word of printable ASCII, alone")
+        raise table.error(source, f"{what}: one word of printable ASCII, alone")
     return Secret(secret)
 
 
