@@ -10,9 +10,9 @@ from prometheus_client import Metric
 
 from controller.model.ids import ClusterName
 from controller.model.reasons import Why
-from controller.report import replication_metrics
 from controller.report.conditions import TYPES
 from controller.report.metrics import Metrics
+from controller.report.metrics.replication import LABELS as PASSING
 from controller.specs import KINDS, GuestSelector, LabelSelector, Resource
 from controller.specs.base import Model, NotYet, models_in
 from controller.specs.nodemaintenance import MaintenanceTemplate
@@ -106,8 +106,9 @@ def metrics() -> str:
     for family in born.registry.collect():
         if family.name.startswith("drover_"):
             name = f"{family.name}_total" if family.type == "counter" else family.name
-            labels = ", ".join(f"`{label}`" for label in replication_metrics.LABELS.get(name, ()))
-            rows.append((f"`{name}`", family.type, labels or _labels(family), family.documentation))
+            passing = PASSING.get(name)
+            labels = _labels(family) if passing is None else ", ".join(f"`{label}`" for label in ("cluster", *passing))
+            rows.append((f"`{name}`", family.type, labels, family.documentation))
     lines = [
         "# Metrics",
         GENERATED,

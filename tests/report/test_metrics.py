@@ -17,7 +17,8 @@ from controller.pve.metered import Call, CallOutcome
 from controller.report.conditions import TYPES, statuses
 from controller.report.guests import GuestState
 from controller.report.maintenance import MaintenanceState
-from controller.report.metrics import ARMING, METHODS, MOVES, OBJECTIONS, Metrics, Scrape, TickResult, born_moves
+from controller.report.metrics import Metrics, Scrape
+from controller.report.metrics.words import ARMING, METHODS, MOVES, OBJECTIONS, TickResult, born_moves
 from controller.specs import KINDS
 from tests.report.scene import CLUSTER, FLIGHT, SEEN, SPECS, SUCCESS, VIEW, board
 

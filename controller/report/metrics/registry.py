@@ -1,0 +1,88 @@
+"""All metrics of one process, in a registry that is a parameter, never the library's global one.
+
+Built by `app` (and by `rehearse`); fed by `loop.publish`.
+"""
+
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+from controller.model.ids import ClusterName, ObjectRef
+from controller.model.view import ClusterView
+from controller.pve.metered import Call
+from controller.report.conditions import ObjectStatus
+from controller.report.metrics.api import ApiMetrics
+from controller.report.metrics.drains import DrainMetrics
+from controller.report.metrics.families import Families
+from controller.report.metrics.migrations import MigrationMetrics
+from controller.report.metrics.plan import PlanMetrics
+from controller.report.metrics.reconcile import ReconcileMetrics
+from controller.report.metrics.replication import ReplicationMetrics
+from controller.report.metrics.source import SourceMetrics
+
+
+class Metrics:
+    """The subjects together; each knows its own metrics."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry = registry or CollectorRegistry()
+        self._clusters: set[ClusterName] = set()
+        ProcessCollector(registry=registry)
+        self._source = SourceMetrics(registry)
+        self._families = families = Families(registry)
+        self._reconcile = ReconcileMetrics(families)
+        self._api = ApiMetrics(families)
+        self._plan = PlanMetrics(families)
+        self._migrations = MigrationMetrics(families)
+        self._drains = DrainMetrics(families)
+        self._replication = ReplicationMetrics(families)
+
+    def add_cluster(self, cluster: ClusterName) -> None:
+        """Give birth to every series of a cluster. Doing so again changes nothing."""
+        if cluster in self._clusters:
+            return
+        self._clusters.add(cluster)
+        self._reconcile.add_cluster(cluster)
+        self._api.add_cluster(cluster)
+        self._plan.add_cluster(cluster)
+        self._migrations.add_cluster(cluster)
+        self._drains.add_cluster(cluster)
+        self._replication.add_cluster(cluster)
+
+    def forget(self, cluster: ClusterName) -> None:
+        """Drop every series of a cluster that is no longer in the source."""
+        if cluster not in self._clusters:
+            return
+        self._clusters.discard(cluster)
+        self._families.forget(cluster)
+        self._reconcile.forget(cluster)
+        self._replication.forget(cluster)
+
+    def publish(self, view: ClusterView, statuses: Mapping[ObjectRef, ObjectStatus]) -> None:
+        """Take in how a cluster stands. A view that is shown again counts its tick once; its outcomes count every time."""
+        self.add_cluster(view.cluster)
+        self._reconcile.publish(view, statuses)
+        self._plan.publish(view)
+        self._migrations.publish(view)
+        self._drains.publish(view)
+        self._replication.publish(view)
+
+    def tick_failed(self, cluster: ClusterName) -> None:
+        """Count a tick that ended in a fault of Drover."""
+        self.add_cluster(cluster)
+        self._reconcile.failed(cluster)
+
+    def count_call(self, cluster: ClusterName) -> Callable[[Call], None]:
+        """What a `Metered` transport of the cluster tells its calls."""
+        self.add_cluster(cluster)
+
+        def count(call: Call) -> None:
+            # A cluster that is no longer in the source must not be born again by its last answers.
+            if cluster in self._clusters:
+                self._api.count(cluster, call)
+
+        return count
+
+    def source(self, *, revision: str, errors: int, objects: Mapping[str, int], success_at: float | None) -> None:
+        """Take in what the source gave. `success_at`: epoch seconds when that was all of it and without a problem."""
+        self._source.show(revision=revision, errors=errors, objects=objects, success_at=success_at)
