@@ -11,7 +11,16 @@ EXPECTED_SKIPS = (
     "the recordings of a real cluster are not beside this checkout",
     *(
         f"{program} is not installed"
-        for program in ("systemd-analyze", "prometheus", "promtool", "kubectl", "chromium", "gpg", "ssh-keygen", "docker")
+        for program in (
+            "systemd-analyze",
+            "prometheus",
+            "promtool",
+            "kubectl",
+            "chromium",
+            "gpg",
+            "ssh-keygen",
+            "docker",
+        )
     ),
 )
 """Reasons to skip that depend on the machine and not on us; a reason has to begin with one of these."""
