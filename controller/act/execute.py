@@ -240,7 +240,14 @@ class _Starter:
     def _origin(self, move: Move, look: _Look) -> Origin | None:
         if not move.returns:
             return None
-        return Origin(_born(move, look), move.source, move.cause, since=self.clock.wall(), expected=move.source)
+        return Origin(
+            _born(move, look),
+            move.source,
+            move.cause,
+            since=self.clock.wall(),
+            expected=move.source,
+            rebalances=move.rebalances,
+        )
 
     def _started(self, move: Move, flight: Flight, upid: Upid) -> Outcome:
         warning = ""

@@ -19,6 +19,7 @@ from controller.model.ids import GuestIdentity, GuestKind, NodeName, Upid, Vmid
 from controller.model.memory import Backoff, Flight, FlightPhase, Memory, Origin, Refusal
 from controller.model.observed import Guest, NodeState, Observed, Power
 from controller.model.outcome import Outcome, Progress, Result
+from controller.model.plan import Lane
 from controller.model.reasons import Why
 from controller.pve import tasklog
 from controller.pve import upid as upids
@@ -339,9 +340,14 @@ class _Settler:
 
 
 def origin_after(flight: Flight, result: Result, where: NodeName | None, origin: Origin | None) -> Origin | None:
-    """What is remembered of the guest's home after a move: it is home, it was never away, or where it is expected now."""
+    """What is remembered of the guest's home after a move: it is home, it was never away, or where it is expected now.
+
+    One that balance places after the maintenance is done with that when balance has moved it, wherever that is.
+    """
     if origin is None or result is Result.GONE or not origin.identity.same_as(flight.identity):
         return None
+    if origin.rebalances and where == flight.target and flight.lane is not Lane.RETURN:
+        return None if flight.lane is Lane.BALANCE else replace(origin, expected=flight.target)
     if where == origin.node:
         return None
     return replace(origin, expected=flight.target) if where == flight.target else origin

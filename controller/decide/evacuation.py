@@ -122,6 +122,7 @@ def _leaving(scene: Scene, guest: Guest, maintenance: Maintenance, *, musts: boo
         options=options(scene, guest),
         size=scene.needs.get(guest.vmid) or 0,
         returns=maintenance.returns and not scene.left_to_ha(guest),
+        rebalances=maintenance.rebalances,
         aborts=maintenance.aborts,
         in_groups=musts,
         shunned=shunned(scene, guest),

@@ -1,7 +1,7 @@
 """After maintenance: guests go back to where they came from, while that still means something. Called by `decide.pipeline`.
 
 An origin is void when somebody moved the guest by hand, when the VMID is another guest's, when a policy rules the node out,
-and when the maintenance says that guests stay.
+and when the maintenance says that guests stay. With `afterMaintenance: Rebalance` it only marks whom `voluntary` may level.
 """
 
 from controller.decide import joint
@@ -12,6 +12,7 @@ from controller.decide.maintenances import implied_ref
 from controller.decide.placement import Intent
 from controller.decide.scene import Scene
 from controller.decide.stage import Stage
+from controller.model.ids import Vmid
 from controller.model.memory import Origin
 from controller.model.observed import Guest, Observed
 from controller.model.plan import Blocked, Lane, Waiting
@@ -29,7 +30,12 @@ def plan(draft: Draft) -> None:
             continue  # lists may be filtered by a token without rights: what is not seen is not gone
         if _void(scene, guest, origin):
             board.forget.add(vmid)
-        elif not board.knows(vmid) and guest.node != origin.node and _over(scene, origin):
+        elif (
+            not board.knows(vmid)
+            and guest.node != origin.node
+            and _over(scene, origin)
+            and not _levelled(scene, origin)
+        ):
             if word := gate(scene, guest, origin.maintenance, Lane.RETURN) or _not_open(scene, guest, origin):
                 board.say(word)
             else:
@@ -52,28 +58,52 @@ def plan(draft: Draft) -> None:
         board.say(_no_place(scene, draft.later, intent))
 
 
+def levelled(scene: Scene) -> dict[Vmid, Origin]:
+    """Guests whose maintenance is over, that stand still, and that balance may move once instead of their going home."""
+    return {
+        vmid: origin
+        for vmid, origin in scene.memory.origins.items()
+        if vmid in scene.seen.guests
+        and not scene.flying(vmid)
+        and _over(scene, origin)
+        and _levelled(scene, origin)
+        and not _void(scene, scene.seen.guests[vmid], origin)
+    }
+
+
 def _void(scene: Scene, guest: Guest, origin: Origin) -> bool:
     fence = scene.wanted.fences.get(guest.vmid)
+    goes_home = not _levelled(scene, origin)
     home_again = guest.node == origin.node and origin.node not in scene.wanted.maintenance
     return (
         not origin.identity.same_as(guest.identity)
         or guest.vmid not in scene.wanted.managed
         or scene.left_to_ha(guest)  # outside of a drain it is left to PVE HA
         or guest.node not in (origin.expected, origin.node)
-        or home_again
-        or (fence is not None and origin.node not in fence.nodes)
-        or _stays(scene, origin)
+        or (goes_home and home_again)
+        or (goes_home and fence is not None and origin.node not in fence.nodes)
+        or _after(scene, origin) is AfterMaintenance.STAY
     )
 
 
-def _stays(scene: Scene, origin: Origin) -> bool:
-    """Whether the maintenance, as it is written now, leaves guests where they are. A deleted one said so when it began."""
+def _levelled(scene: Scene, origin: Origin) -> bool:
+    return _after(scene, origin) is AfterMaintenance.REBALANCE
+
+
+def _after(scene: Scene, origin: Origin) -> AfterMaintenance:
+    """What the maintenance, as it is written now, says of guests that left for it. A deleted one said so when it began."""
     for maintenance in scene.wanted.maintenance.values():
         if maintenance.ref == origin.maintenance:
-            return not maintenance.returns
+            return _said(returns=maintenance.returns, rebalances=maintenance.rebalances)
     if origin.maintenance == implied_ref(origin.node):
-        return scene.cluster.spec.maintenance.template.after_maintenance is not AfterMaintenance.RETURN
-    return False
+        return scene.cluster.spec.maintenance.template.after_maintenance
+    return _said(returns=True, rebalances=origin.rebalances)
+
+
+def _said(*, returns: bool, rebalances: bool) -> AfterMaintenance:
+    if not returns:
+        return AfterMaintenance.STAY
+    return AfterMaintenance.REBALANCE if rebalances else AfterMaintenance.RETURN
 
 
 def _over(scene: Scene, origin: Origin) -> bool:

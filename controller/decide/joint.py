@@ -261,6 +261,7 @@ def _along(draft: Draft, vmid: Vmid, intents: Iterable[Intent], moved: Mapping[V
                 return replace(
                     other(scene, guest, leader.lane, why=Why.KEEP_TOGETHER, cause=leader.cause, because=because),
                     returns=leader.returns and not guest.ha_managed,
+                    rebalances=leader.rebalances,
                 )
     return None
 

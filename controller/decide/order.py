@@ -240,7 +240,8 @@ def _move(scene: Scene, intent: Intent, target: NodeName) -> Move:
         lane=intent.lane,
         memory_bytes=intent.size,
         options=intent.options,
-        returns=intent.returns and not home,
+        returns=intent.returns and (intent.rebalances or not home),
+        rebalances=intent.rebalances,
         aborts=intent.aborts,
     )
 

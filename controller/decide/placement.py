@@ -26,6 +26,7 @@ class Intent:
     options: MoveOptions
     size: int
     returns: bool = False
+    rebalances: bool = False
     aborts: bool = False  # it is stopped when its cause is called off
     in_groups: bool = True  # keepApart counts for it; only `overrideMust` switches that off
     shunned: frozenset[NodeName] = frozenset()  # a move to them failed: they come last

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from controller.decide import ha_maintenance
 from controller.decide.selectors import node_labels
 from controller.model.ids import NodeName
-from controller.model.memory import Memory
+from controller.model.memory import Memory, Origin
 from controller.model.observed import HaNodeState, Node, NodeState, Observed
 from controller.model.override import Order
 from controller.model.plan import Lane, Plan
 from controller.model.turn import HookAction, HookCall, HookRun, Turn, TurnPhase
 from controller.specs import NODE_LABEL, NodeMaintenance, PveCluster, Specs
 from controller.specs.common import LabelRequirement, LabelSelector, Operator
+from controller.specs.nodemaintenance import AfterMaintenance
 
 HEALTHY_SECONDS = 30.0
 """How long a node has to be seen healthy before guests come back to it."""
@@ -200,7 +201,7 @@ class _Roll:
     def _returned(self, turn: Turn, _: Node) -> Turn:
         """Whether everybody is home; a way home that was blocked and no longer is lets the roll go on by itself."""
         node = turn.node
-        homeward = {vmid for vmid, origin in self.memory.origins.items() if origin.node == node}
+        homeward = {v for v, origin in self.memory.origins.items() if origin.node == node and self._goes_home(origin)}
         homeward |= {vmid for vmid, halted in self.memory.halted.items() if halted.node == node}
         flights = self.memory.flights
         on_the_way = {v for v, f in flights.items() if f.lane is Lane.RETURN and f.target == node}
@@ -214,6 +215,11 @@ class _Roll:
             text = f"{len(left)} guests of {node} are not home {RETURN_SECONDS / 60:.0f} min after its service"
             return replace(turn, failure=text)
         return replace(turn, failure="")
+
+    def _goes_home(self, origin: Origin) -> bool:
+        """Whether a guest comes back for sure: nobody waits for one that balance may move when the whole roll is over."""
+        levelled = self.maintenance.spec.after_maintenance is AfterMaintenance.REBALANCE
+        return not origin.rebalances and not (levelled and origin.maintenance == self.maintenance.ref)
 
     def _kept_by_us(self, node: Node) -> bool:
         """Whether only the HA maintenance that Drover has switched on, and will switch off, keeps guests away."""

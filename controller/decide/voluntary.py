@@ -1,13 +1,16 @@
 """Moves that nothing forces: Should-rules that ask for correction, then balance. Called by `decide.pipeline` after all others.
 
-Never beside anything else that moves, only when the reason has lasted, only as many as the limits of the PveCluster leave.
+Guests that a maintenance has freed (`afterMaintenance: Rebalance`) are balanced before others, and once. Never beside anything
+else that moves, only when the reason has lasted, only as many as the limits of the PveCluster leave.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 
-from controller.decide import joint, repair
+from controller.decide import homecoming, joint, repair
 from controller.decide.draft import Draft
+from controller.decide.gate import gate
 from controller.decide.placement import Intent, other
 from controller.decide.puzzle import puzzle
 from controller.decide.reserve import reserve
@@ -17,9 +20,10 @@ from controller.decide.solve.balance import balance
 from controller.model.desired import Group, NodeRule
 from controller.model.ids import GuestKind, NodeName, ObjectRef, Vmid
 from controller.model.memory import FlightPhase
+from controller.model.observed import Guest
 from controller.model.plan import DrainMode, Lane, Waiting
 from controller.model.reasons import Why
-from controller.specs.pvecluster import Resource
+from controller.specs.pvecluster import Balance, Resource
 
 HOUR, DAY = 3600.0, 86_400.0
 _EFFORT = 60_000
@@ -30,7 +34,7 @@ def plan(draft: Draft) -> None:
     scene, board = draft.scene, draft.board
     if _occupied(draft):
         return
-    wanted = _rules(draft) or _balance(draft)
+    wanted = _rules(draft) or _after_maintenance(draft) or _balance(draft)
     if not wanted:
         return
     now, hysteresis = scene.seen.at, scene.cluster.spec.hysteresis
@@ -130,15 +134,53 @@ def _wish(scene: Scene, vmid: Vmid, strays: dict[Vmid, NodeRule], wrong: Collect
 
 def _balance(draft: Draft) -> list[tuple[Intent, NodeName]]:
     """The fewest moves that level the nodes, if they level them enough."""
-    scene = draft.scene
-    wanted, left = scene.cluster.spec.balance, _moves_left(scene)
-    if wanted is None or wanted.suspend or scene.cluster.spec.suspend or not left:
+    wanted = draft.scene.cluster.spec.balance
+    if wanted is None or not _may_level(draft, wanted):
         return []
-    where = draft.where()
+    return _levelling(draft, wanted, lambda: _may(draft, sorted(draft.scene.wanted.managed)))
+
+
+def _after_maintenance(draft: Draft) -> list[tuple[Intent, NodeName]]:
+    """The same, once, with only those guests that `afterMaintenance: Rebalance` has freed; who need not move is then forgotten.
+
+    Whoever waits for something, such as a change window, is kept in mind until that is over.
+    """
+    scene, board = draft.scene, draft.board
+    freed = homecoming.levelled(scene)
+    wanted = scene.cluster.spec.balance or Balance()
+    if not freed or not _may_level(draft, wanted):
+        return []
+    found = _levelling(draft, wanted, lambda: _may(draft, sorted(freed)))
+    if not found:
+        board.forget |= {v for v, o in freed.items() if not _waits(scene, scene.seen.guests[v], o.maintenance)}
+    return [
+        (
+            replace(
+                intent,
+                cause=freed[intent.guest.vmid].maintenance,
+                because=f"the maintenance of {freed[intent.guest.vmid].node} is over; {intent.because}",
+            ),
+            target,
+        )
+        for intent, target in found
+    ]
+
+
+def _waits(scene: Scene, guest: Guest, cause: ObjectRef) -> bool:
+    return isinstance(gate(scene, guest, cause, Lane.BALANCE), Waiting)
+
+
+def _may_level(draft: Draft, wanted: Balance) -> bool:
+    return not (wanted.suspend or draft.scene.cluster.spec.suspend) and _moves_left(draft.scene) > 0
+
+
+def _levelling(draft: Draft, wanted: Balance, may: Callable[[], frozenset[Vmid]]) -> list[tuple[Intent, NodeName]]:
+    """The fewest moves of those guests that may be moved which level the nodes, if they level them enough."""
+    scene, where = draft.scene, draft.where()
     resource = 0 if wanted.resource is Resource.MEMORY else 1
     if _spread(scene, where, resource) * 100 <= wanted.tolerance_percent:
         return []
-    loose = _may(draft, sorted(scene.wanted.managed))
+    loose, left = may(), _moves_left(scene)
     asked = puzzle(scene, draft.now, where, (), loose, hint={})
     found = balance(asked.problem, resource, wanted.tolerance_percent, left)
     enough = found.before * (1 - scene.cluster.spec.hysteresis.min_improvement_percent / 100)

@@ -52,7 +52,8 @@ class Maintenance:
     include_stopped: bool = True
     include_templates: bool = False
     override_must: bool = False
-    returns: bool = True
+    returns: bool = True  # where guests came from is remembered
+    rebalances: bool = False  # with `returns`: they are levelled once instead of going home
     aborts: bool = False  # moves under way are stopped when it is called off
     deadline_seconds: int = 0  # that the evacuation may take; 0 = no limit
     shuts_down_remaining: bool = False  # at the deadline, instead of leaving them to people

@@ -118,6 +118,7 @@ class Origin:
     maintenance: ObjectRef
     since: float
     expected: NodeName  # where Drover last put it: elsewhere means that somebody moved it by hand
+    rebalances: bool = False  # after the maintenance it goes where balance wants it, once, instead of home
 
 
 @dataclass(frozen=True, slots=True)

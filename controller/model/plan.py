@@ -53,6 +53,7 @@ class Move:
     memory_bytes: int  # what it will occupy on the target
     options: MoveOptions
     returns: bool = False  # remember where it came from: it goes back there after the maintenance
+    rebalances: bool = False  # or, with `returns`, it may be moved once by balance then
     aborts: bool = False  # stop it when its maintenance is called off
     partners: frozenset[Vmid] = frozenset()  # it is kept together with them, and leaves only when they can
 

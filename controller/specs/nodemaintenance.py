@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from controller.model.ids import ClusterName
-from controller.specs.base import Model, NotYet, PveNodeName, Rule, Seconds, Text, exactly_one, exactly_one_cel, says
+from controller.specs.base import Model, PveNodeName, Rule, Seconds, Text, exactly_one, exactly_one_cel, says
 from controller.specs.common import Column, CommonSpec, GuestSelector, Kind, LabelSelector
 
 
@@ -93,8 +93,8 @@ class MaintenanceTemplate(Model):
     """What happens to guests that are still there then. Hold: they are left to people. ShutdownRemaining: they are shut down."""
     override_must: bool = False
     """Let the evacuation break placement rules that Must hold."""
-    after_maintenance: Annotated[AfterMaintenance, NotYet((AfterMaintenance.REBALANCE,))] = AfterMaintenance.RETURN
-    """Return: back to where they came from. Stay: where they are. Rebalance: wherever is best."""
+    after_maintenance: AfterMaintenance = AfterMaintenance.RETURN
+    """Return: back to where they came from. Stay: where they are. Rebalance: balanced once, as far as that levels the nodes."""
     on_cancel: OnCancel = OnCancel.FINISH_RUNNING
     """What happens to running moves when maintenance is called off. A move that AbortRunning can still stop leaves its guest
     running where it was."""

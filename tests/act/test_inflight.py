@@ -10,6 +10,7 @@ from controller.act.inflight import origin_after
 from controller.model.ids import NodeName
 from controller.model.memory import Backoff, FlightPhase, Memory, Origin
 from controller.model.outcome import Progress, Result
+from controller.model.plan import Lane
 from controller.model.reasons import Why
 from controller.pve.transport import HttpFailure
 from controller.rehearse.virtual_time import EPOCH
@@ -134,6 +135,23 @@ def test_what_is_remembered_of_the_home(
     result: Result, where: NodeName | None, origin: Origin | None, after: Origin | None
 ) -> None:
     assert origin_after(FLIGHT, result, where, origin) == after
+
+
+@pytest.mark.parametrize(
+    ("lane", "home", "after"),
+    [
+        (Lane.DRAIN, PVE3, replace(ORIGIN, node=PVE3, expected=PVE2, rebalances=True)),
+        (Lane.DRAIN, PVE2, replace(ORIGIN, node=PVE2, expected=PVE2, rebalances=True)),
+        (Lane.BALANCE, PVE3, None),
+        (Lane.RETURN, PVE2, None),
+    ],
+    ids=["drained", "drained to its home", "balanced", "returned because that was changed"],
+)
+def test_one_that_balance_may_move_is_remembered_until_balance_has_moved_it(
+    lane: Lane, home: NodeName, after: Origin | None
+) -> None:
+    away = replace(ORIGIN, node=home, rebalances=True)
+    assert origin_after(replace(FLIGHT, lane=lane), Result.SUCCEEDED, PVE2, away) == after
 
 
 # Lost answers and crashes

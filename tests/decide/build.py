@@ -87,6 +87,7 @@ def origin(who: Guest, home: str, **more: Any) -> Origin:
         maintenance=more.pop("maintenance", ObjectRef("NodeMaintenance", f"label-{home}")),
         since=AT,
         expected=NodeName(more.pop("expected", who.node)),
+        **more,
     )
 
 

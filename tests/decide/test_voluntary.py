@@ -6,13 +6,26 @@ from typing import Any
 import pytest
 
 from controller.decide import decide
-from controller.model.ids import Vmid
-from controller.model.memory import Memory
-from controller.model.observed import Observed
+from controller.model.ids import ObjectRef, Vmid
+from controller.model.memory import Memory, Origin
+from controller.model.observed import Guest, Observed
 from controller.model.plan import Lane, Plan
 from controller.model.reasons import Why
 from controller.specs import Specs
-from tests.decide.build import AT, applied, cluster, flight, guest, in_maintenance, memory, node, policy, seen, specs
+from tests.decide.build import (
+    AT,
+    applied,
+    cluster,
+    flight,
+    guest,
+    in_maintenance,
+    memory,
+    node,
+    origin,
+    policy,
+    seen,
+    specs,
+)
 
 SETTLED = {"stabilizationSeconds": 0}
 CROWDED = [guest(101 + i, "pve1", 8) for i in range(6)]
@@ -160,3 +173,69 @@ def test_guests_that_ha_balances_are_left_to_it() -> None:
     told = decide(wanted, replace(look, ha_balances=True), memory())
     assert moves(told)
     assert not {101, 102, 103}.intersection(moves(told))
+
+
+# Guests that a maintenance has freed
+
+
+def left(who: Guest, home: str = "pve2") -> Origin:
+    return origin(who, home, maintenance=ObjectRef("NodeMaintenance", "firmware"), rebalances=True)
+
+
+FREED = {v: left(CROWDED[v - 101]) for v in (101, 102, 103)}
+
+
+def freed(**spec: Any) -> Plan:
+    return decide(specs(cluster(hysteresis=SETTLED, **spec)), LOOK, memory(origins=FREED))
+
+
+def test_guests_that_a_maintenance_has_freed_are_balanced_although_nothing_else_is() -> None:
+    plan = freed()
+    assert set(moves(plan)) <= FREED.keys()
+    assert moves(plan) != []
+    assert {(move.lane, move.cause.name) for move in plan.all_moves} == {(Lane.BALANCE, "firmware")}
+    assert plan.all_moves[0].message.startswith("the maintenance of pve2 is over; nodes differ by 75 points")
+    assert plan.forget_origins == ()
+
+
+def test_they_are_forgotten_once_that_is_done() -> None:
+    plan = freed()
+    after = applied(LOOK, plan.all_moves)
+    others = {v: home for v, home in FREED.items() if v not in {move.vmid for move in plan.all_moves}}
+    then = decide(specs(cluster(hysteresis=SETTLED)), after, memory(origins=others))
+    assert moves(then) == []
+    assert sorted(then.forget_origins) == sorted(others)
+
+
+def test_freed_guests_of_level_nodes_are_forgotten_and_not_moved() -> None:
+    level = seen([node(f"pve{i}") for i in (1, 2, 3)], [guest(101, "pve1"), guest(102, "pve2"), guest(103, "pve3")])
+    homes = {101: left(level.guests[Vmid(101)])}
+    plan = decide(specs(), level, memory(origins=homes))
+    assert (moves(plan), plan.forget_origins) == ([], (101,))
+
+
+@pytest.mark.parametrize(
+    "spec", [{"suspend": True}, {"balance": {"suspend": True}}, {"limits": {"maxMovesPerHour": 0}}], ids=str
+)
+def test_what_holds_balance_back_holds_them_back_and_forgets_nobody(spec: Any) -> None:
+    plan = freed(**spec)
+    assert (moves(plan), plan.forget_origins) == ([], ())
+
+
+def test_they_wait_while_a_node_is_emptied() -> None:
+    plan = decide(specs(cluster(hysteresis=SETTLED), in_maintenance("pve3")), LOOK, memory(origins=FREED))
+    assert (moves(plan), plan.forget_origins) == ([], ())
+
+
+def test_one_that_a_closed_window_keeps_is_remembered() -> None:
+    closed = {"name": "always", "kind": "Deny", "schedule": "* * * * *", "durationSeconds": 3600}
+    shut = cluster(hysteresis=SETTLED, windows=[closed])
+    assert decide(specs(shut), LOOK, memory(origins=FREED)).forget_origins == ()
+
+
+@pytest.mark.parametrize("change", [{"on": "pve3"}, {"tags": ("unmanaged",)}], ids=str)
+def test_one_that_was_moved_by_hand_or_is_not_ours_any_more_is_forgotten(change: Any) -> None:
+    look = seen([node(f"pve{i}") for i in (1, 2, 3)], [guest(101, change.pop("on", "pve1"), 60, **change)])
+    away = left(CROWDED[0])
+    plan = decide(specs(), look, memory(origins={101: away}))
+    assert (moves(plan), plan.forget_origins) == ([], (101,))
