@@ -182,7 +182,9 @@ def _levelling(draft: Draft, wanted: Balance, may: Callable[[], frozenset[Vmid]]
         return []
     loose, left = may(), _moves_left(scene)
     asked = puzzle(scene, draft.now, where, (), loose, hint={})
-    found = balance(asked.problem, resource, wanted.tolerance_percent, left)
+    limits = (scene.limits, scene.threads)[resource]
+    wholes = [limits.get(node) for node in asked.nodes]  # guests that stay are no items, but take their part
+    found = balance(asked.problem, resource, wanted.tolerance_percent, left, wholes)
     enough = found.before * (1 - scene.cluster.spec.hysteresis.min_improvement_percent / 100)
     moved = {asked.vmids[item]: asked.nodes[target] for item, target in found.moves}
     if found.after > enough or _too_thin(draft, moved):

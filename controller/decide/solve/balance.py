@@ -5,6 +5,7 @@ that needs the fewest moves is taken, of these the one with the fewest bytes. No
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from controller.decide.solve.model import Model
@@ -28,15 +29,21 @@ class Balance:
     after: float
 
 
-def balance(problem: Problem, resource: int, tolerance_percent: int, max_moves: int) -> Balance:
-    """The moves that bring all open bins within so many percent points of each other, or as near as so many moves can."""
+def balance(
+    problem: Problem, resource: int, tolerance_percent: int, max_moves: int, wholes: Sequence[int | None] | None = None
+) -> Balance:
+    """The moves that bring all open bins within so many percent points of each other, or as near as so many moves can.
+
+    wholes: what each bin holds in all, where its capacity is only what is left of that beside what is no item.
+    """
     model = Model(problem)
-    before = _Descent(model, resource, tolerance_percent / 100, *_SHAPES[0]).spread()
+    full = _wholes(problem, resource, wholes)
+    before = _Descent(model, resource, full, tolerance_percent / 100, shape=_SHAPES[0]).spread()
     if before * 100 <= tolerance_percent:
         return Balance((), before * 100, before * 100)
     best: tuple[tuple[float, int, int], Balance] | None = None
     for shape in _SHAPES:
-        descent = _Descent(model, resource, tolerance_percent / 100, *shape)
+        descent = _Descent(model, resource, full, tolerance_percent / 100, shape=shape)
         moves = descent.run(max_moves)
         after = descent.spread() * 100
         rank = (max(after, tolerance_percent), len(moves), descent.bytes)
@@ -46,19 +53,32 @@ def balance(problem: Problem, resource: int, tolerance_percent: int, max_moves: 
     return best[1] if best[1].after < before * 100 else Balance((), before * 100, before * 100)
 
 
+def _wholes(problem: Problem, resource: int, wholes: Sequence[int | None] | None) -> dict[int, int]:
+    """What every open bin that has a limit holds in all."""
+    found = {}
+    for where, one in enumerate(problem.bins):
+        whole = one.capacity[resource] if wholes is None else wholes[where]
+        if one.open and one.capacity[resource] is not None and whole:
+            found[where] = whole
+    return found
+
+
 class _Descent:
     """One way down; its own copy of where everything is."""
 
-    def __init__(self, model: Model, resource: int, tolerance: float, exponent: float, aside: float) -> None:
+    def __init__(
+        self, model: Model, resource: int, wholes: dict[int, int], tolerance: float, *, shape: tuple[float, float]
+    ) -> None:
         self.model, self.state = model, State(model)
-        self.resource, self.exponent, self.tolerance = resource, exponent, tolerance
+        self.resource, self.tolerance, (self.exponent, aside) = resource, tolerance, shape
         self.bytes = 0
-        self.room = {
-            where: room
-            for where, one in enumerate(model.problem.bins)
-            if one.open and (room := model.capacity[where * model.resources + resource]) > 0
+        self.room = wholes
+        self.load = {
+            where: model.load[where * model.resources + resource]
+            + whole
+            - (model.problem.bins[where].capacity[resource] or 0)
+            for where, whole in wholes.items()
         }
-        self.load = {where: model.load[where * model.resources + resource] for where in self.room}
         mean = sum(self.load.values()) / max(1, sum(self.room.values()))
         # A little inside the tolerance, so that what has been rounded is not just outside.
         self.low = mean + (aside - 0.499) * tolerance
