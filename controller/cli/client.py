@@ -53,6 +53,16 @@ class Client:
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._sentence(error) from error
 
+    def stream(self, plural: str, **filters: str | None) -> Iterator[Data]:
+        """Yield one object per line of an answer that goes on until the daemon stops."""
+        query = urlencode({key: value for key, value in filters.items() if value is not None})
+        try:
+            with self._opener.open(Request(f"{self.url}{_API}/{quote(plural)}?{query}"), timeout=None) as answer:  # noqa: S310 - what a person typed
+                for line in answer:
+                    yield json.loads(line)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise self._sentence(error) from error
+
     def _json(self, path: str, filters: dict[str, str | None]) -> Data:
         text = self._read(path, filters)
         try:

@@ -1,6 +1,6 @@
 """Events: what happened, to which object, how often. Kept by `report.store`, shown by `drover events`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from controller.model.ids import ObjectRef
@@ -24,3 +24,15 @@ class Event:
     first: float
     last: float
     count: int = 1
+    number: int = field(default=0, compare=False)  # what the state file calls it; 0 before it is there
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events are asked for; what is empty leaves everything in. since: epoch seconds of the last time."""
+
+    kind: str = ""  # in any case: it is what a person types
+    name: str = ""
+    type: EventType | None = None
+    reasons: frozenset[str] = frozenset()
+    since: float = 0.0

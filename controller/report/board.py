@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from controller.clock import Clock
-from controller.model.event import Event
+from controller.model.event import Event, EventFilter
 from controller.model.ids import ClusterName, ObjectRef
 from controller.model.outcome import Outcome
 from controller.model.plan import Drain
@@ -24,6 +24,7 @@ STUCK_SECONDS = 300.0
 
 HISTORY = 500
 """The most events, and the most attempts, that one answer shows per cluster."""
+_ALL = EventFilter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,9 @@ class Published:
     statuses: Mapping[ObjectRef, ObjectStatus] = field(default_factory=lambda: MappingProxyType({}))
     store: Store | None = None
 
-    def events(self, about: ObjectRef | None = None) -> tuple[Event, ...]:
-        """The latest events, of one object with `about`. Raises DroverError when the state file can't be read."""
-        return self.store.events(HISTORY, about) if self.store is not None else ()
+    def events(self, wanted: EventFilter = _ALL) -> tuple[Event, ...]:
+        """The latest events that are asked for. Raises DroverError when the state file can't be read."""
+        return self.store.events(HISTORY, wanted) if self.store is not None else ()
 
     def attempts(self) -> tuple[Outcome, ...]:
         """The latest attempts to move a guest. Raises DroverError when the state file can't be read."""

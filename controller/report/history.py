@@ -10,16 +10,22 @@ from typing import TypeAlias
 
 from pydantic import TypeAdapter
 
-from controller.model.event import Event, EventType
+from controller.model.event import Event, EventFilter, EventType
 from controller.model.ids import ObjectRef, Vmid
 from controller.model.outcome import Outcome, Result
 
 ATTEMPTS_PER_GUEST = 5
 ATTEMPTS = 500
 EVENTS = 1000
+MESSAGES_PER_REASON = 20
+"""Different messages that are kept of one object and reason: what says something else every time pushes out nothing else."""
+QUIET_SECONDS = 86400.0
+"""What comes again after so long is news, and counted from one."""
+EVENT_SECONDS = 30 * 86400.0
+"""How long an event is kept after it happened last."""
 
 _OUTCOME = TypeAdapter(Outcome)
-_EventRow: TypeAlias = tuple[str, str, str, str, str, float, float, int]
+_EventRow: TypeAlias = tuple[int, str, str, str, str, str, float, float, int]
 _MEASURED = re.compile(r"\b(?:\d+(?:\.\d+)?\s?(?:[KMGT]i?B|B|ms|min|[dhms]|%)(?![A-Za-z]))+(?:/s)?")
 
 
@@ -60,26 +66,39 @@ def record_events(database: sqlite3.Connection, events: Iterable[Event]) -> None
             "INSERT INTO events (type, reason, kind, name, alike, message, first, last, count)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (type, reason, kind, name, alike) DO UPDATE SET"
-            " message = excluded.message, last = excluded.last, count = count + excluded.count",
-            (event.type, event.reason, *values, event.first, event.last, event.count),
+            " message = excluded.message, last = excluded.last,"
+            " first = iif(last < excluded.first - ?, excluded.first, first),"
+            " count = iif(last < excluded.first - ?, 0, count) + excluded.count",
+            (event.type, event.reason, *values, event.first, event.last, event.count, QUIET_SECONDS, QUIET_SECONDS),
         )
     database.execute(
-        "DELETE FROM events WHERE id IN (SELECT id FROM events ORDER BY last DESC, id DESC LIMIT -1 OFFSET ?)",
-        (EVENTS,),
+        "DELETE FROM events WHERE id IN (SELECT id FROM (SELECT id, last,"
+        " row_number() OVER (PARTITION BY type, reason, kind, name ORDER BY last DESC, id DESC) AS alike,"
+        " row_number() OVER (ORDER BY last DESC, id DESC) AS position, max(last) OVER () AS newest FROM events)"
+        " WHERE alike > ? OR position > ? OR last < newest - ?)",
+        (MESSAGES_PER_REASON, EVENTS, EVENT_SECONDS),
     )
 
 
-def events(database: sqlite3.Connection, limit: int, about: ObjectRef | None) -> tuple[Event, ...]:
-    """The newest events, about one object with `about`."""
-    kind, name = (None, None) if about is None else (about.kind, about.name)
+def events(database: sqlite3.Connection, limit: int, wanted: EventFilter) -> tuple[Event, ...]:
+    """The newest events that are asked for."""
     rows = database.execute(
-        "SELECT type, reason, kind, name, message, first, last, count FROM events"
-        " WHERE ? IS NULL OR (kind = ? AND name = ?) ORDER BY last DESC, id DESC LIMIT ?",
-        (kind, kind, name, limit),
+        "SELECT id, type, reason, kind, name, message, first, last, count FROM events"
+        " WHERE (:kind = '' OR kind = :kind COLLATE NOCASE) AND (:name = '' OR name = :name) AND (:type = '' OR type = :type)"
+        " AND (:reasons = '' OR instr(:reasons, ',' || reason || ',')) AND last >= :since"
+        " ORDER BY last DESC, id DESC LIMIT :limit",
+        {
+            "kind": wanted.kind,
+            "name": wanted.name,
+            "type": wanted.type or "",
+            "reasons": f",{','.join(sorted(wanted.reasons))}," if wanted.reasons else "",
+            "since": wanted.since,
+            "limit": limit,
+        },
     )
     return tuple(_event(row) for row in rows)
 
 
 def _event(row: _EventRow) -> Event:
-    severity, reason, kind, name, message, first, last, count = row
-    return Event(EventType(severity), reason, ObjectRef(kind, name), message, first, last, count)
+    number, severity, reason, kind, name, message, first, last, count = row
+    return Event(EventType(severity), reason, ObjectRef(kind, name), message, first, last, count, number)

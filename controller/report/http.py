@@ -15,10 +15,11 @@ from aiohttp.typedefs import Handler, Middleware
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from controller.model.errors import DroverError
+from controller.model.event import EventFilter
 from controller.model.explanation import Explanation
-from controller.model.ids import ObjectRef, Vmid
+from controller.model.ids import Vmid
 from controller.model.view import ClusterView
-from controller.report import objects, views
+from controller.report import event_watch, objects, views
 from controller.report.board import Board, Published
 from controller.report.metrics import Metrics, Scrape
 from controller.report.objects import Data
@@ -169,13 +170,19 @@ class _Served:
 
     async def watch(self, request: web.Request) -> web.StreamResponse:
         """One overview per line: now, and after every change, until the reader or the daemon goes."""
+        return await self._stream(
+            request, lambda: overview(self._board).model_dump_json(by_alias=True).encode() + b"\n"
+        )
+
+    async def _stream(self, request: web.Request, news: Callable[[], bytes]) -> web.StreamResponse:
+        """Write `news()` now and after every change of the board."""
         stream = web.StreamResponse(headers={**_headers(self._board), "Content-Type": "application/x-ndjson"})
         await stream.prepare(request)
         stopped = asyncio.ensure_future(self._stopping.wait())
         try:
             while not stopped.done():
                 change = asyncio.ensure_future(self._board.change())
-                await stream.write(overview(self._board).model_dump_json(by_alias=True).encode() + b"\n")
+                await stream.write(news())
                 await asyncio.wait({change, stopped}, return_when=asyncio.FIRST_COMPLETED)
                 change.cancel()
         except ConnectionResetError:
@@ -196,10 +203,21 @@ class _Served:
         return _json({"kind": "APIResourceList", "groupVersion": API_VERSION, "resources": written + shown})
 
     async def listing(self, request: web.Request) -> web.StreamResponse:
+        if request.query.get("watch") in ("1", "true"):
+            return await self._watch_events(request)
         kind, items = await self._items(request)
         # Thousands of objects are too much work for the loop's thread; nobody changes them any more.
         text = await asyncio.to_thread(json.dumps, objects.as_list(kind, items), ensure_ascii=False)
         return web.Response(text=text, content_type="application/json")
+
+    async def _watch_events(self, request: web.Request) -> web.StreamResponse:
+        """What there is and then what comes, one change per line as Kubernetes has it; until the reader or the daemon goes."""
+        if views.view_of(request.match_info["plural"]) != "events":
+            raise web.HTTPBadRequest(text="only events can be watched this way")
+        watch = event_watch.EventWatch(
+            self._board, event_watch.wanted(request.query, self._board.clock.wall()), request.query.get("cluster")
+        )
+        return await self._stream(request, watch.news)
 
     async def one(self, request: web.Request) -> web.StreamResponse:
         """One object; a guest answers to its number and to its name, which need not be unique."""
@@ -240,8 +258,8 @@ class _Served:
         view = views.view_of(plural)
         if view is not None:
             shown = [item for name, item in board.clusters.items() if cluster in (None, name)]
-            about = request.query.get("about")
-            return views.VIEWS[view][0], [item for one in shown for item in await _view_items(view, one, about)]
+            wanted = event_watch.wanted(request.query, board.clock.wall())
+            return views.VIEWS[view][0], [item for one in shown for item in await _view_items(view, one, wanted)]
         kind = objects.kind_of(plural)
         if kind is None:
             known = ", ".join([*(item.plural for item in KINDS.values()), *views.VIEWS])
@@ -250,7 +268,7 @@ class _Served:
         return kind, [item for item in items if cluster in (None, _cluster_of(item))]
 
 
-async def _view_items(plural: str, shown: Published, about: str | None) -> list[Data]:
+async def _view_items(plural: str, shown: Published, wanted: EventFilter) -> list[Data]:
     view = shown.view
     if plural == "guests":
         # Off the loop's thread, as there may be thousands; all of it is frozen.
@@ -260,8 +278,7 @@ async def _view_items(plural: str, shown: Published, about: str | None) -> list[
     if plural == "replication":
         return await asyncio.to_thread(views.job_list, view)
     if plural == "events":
-        kind, _, name = (about or "").partition("/")
-        return views.event_list(view.cluster, shown.events(ObjectRef(kind, name) if about else None))
+        return views.event_list(view.cluster, shown.events(wanted))
     return [views.plan_data(view.plan, view.seen)] if view.plan is not None else []
 
 

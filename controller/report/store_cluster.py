@@ -12,12 +12,13 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from controller.model.condition import Condition
-from controller.model.event import Event
+from controller.model.event import Event, EventFilter
 from controller.model.ids import ObjectRef
 from controller.report import history, recall
 from controller.report.store_base import StoreBase, set_meta
 
 _CONDITIONS = TypeAdapter(dict[str, Condition])
+_ALL = EventFilter()
 
 
 class ClusterStore(StoreBase):
@@ -49,9 +50,9 @@ class ClusterStore(StoreBase):
         if events:
             self._write("record_event", lambda db: history.record_events(db, events))
 
-    def events(self, limit: int, about: ObjectRef | None = None) -> tuple[Event, ...]:
-        """What happened, the newest first; at most 1000 are kept."""
-        return self._read("reading events", lambda db: history.events(db, limit, about))
+    def events(self, limit: int, wanted: EventFilter = _ALL) -> tuple[Event, ...]:
+        """What happened, the newest first; at most 1000 are kept, for 30 days."""
+        return self._read("reading events", lambda db: history.events(db, limit, wanted))
 
     def save_conditions(self, conditions: Mapping[ObjectRef, Mapping[str, Condition]]) -> None:
         """Keep all conditions, in place of those before. Not written while only messages differ: nothing flipped."""

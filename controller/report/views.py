@@ -163,8 +163,7 @@ def job_list(view: ClusterView) -> list[Data]:
 
 def event_list(cluster: ClusterName, events: Iterable[Event]) -> list[Data]:
     """Events, the latest first."""
-    ordered = sorted(events, key=lambda event: -event.last)
-    return [_event(cluster, number, event) for number, event in enumerate(ordered, 1)]
+    return [_event(cluster, event) for event in sorted(events, key=lambda event: -event.last)]
 
 
 def progress_data(progress: Progress) -> Data:
@@ -355,13 +354,14 @@ def _trip(vmid: Vmid, name: str, kind: str, source: str, target: str) -> Data:
     return {"vmid": vmid, "name": name, "type": str(kind), "from": source, "to": target}
 
 
-def _event(cluster: ClusterName, number: int, event: Event) -> Data:
+def _event(cluster: ClusterName, event: Event) -> Data:
     about: ObjectRef = event.about
     return {
         "apiVersion": API_VERSION,
         "kind": "Event",
-        "metadata": {"name": f"{cluster}-{number}"},
+        "metadata": {"name": f"{cluster}-{event.number}", "creationTimestamp": timestamp(event.first)},
         "spec": {"clusterRef": {"name": cluster}},
+        "source": {"component": "drover"},
         "type": str(event.type),
         "reason": event.reason,
         "message": event.message,

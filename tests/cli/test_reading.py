@@ -126,8 +126,17 @@ def test_events_are_told_with_age_and_can_be_narrowed(said: Said, daemon: Daemon
         "InvalidManifest",
     ]
     assert len(said("events", "--warnings", "--server", daemon.url).output.splitlines()) == 3
-    about = json.loads(said("events", "--about", "Guest/104", "-o", "json", "--server", daemon.url).output)
-    assert [event["reason"] for event in about] == ["MoveSucceeded"]
+    for about in ("Guest/104", "guest/104", "104"):
+        listed = json.loads(said("events", "--for", about, "-o", "json", "--server", daemon.url).output)
+        assert listed["kind"] == "List"
+        assert [event["reason"] for event in listed["items"]] == ["MoveSucceeded"]
+    for narrowed in (("--reason", "MoveFailed", "--reason", "Drained"), ("--type", "warning", "--about", "guests")):
+        lines = said("events", *narrowed, "--server", daemon.url).output.splitlines()
+        assert [line.split()[2] for line in lines[1:]] == ["MoveFailed"]
+    assert "Nothing like that has happened." in said("events", "--since", "1s", "--server", daemon.url).output
+    wrong = said("events", "--since", "yesterday", "--server", daemon.url)
+    assert wrong.exit_code == 1
+    assert "since=yesterday: write how long ago" in wrong.output
 
 
 def test_the_stream_behind_watch_speaks_at_once_and_after_every_change(daemon: Daemon) -> None:

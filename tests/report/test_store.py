@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from controller.model.condition import Condition, Status
 from controller.model.errors import Busy, DroverError, Rejected, Retry
-from controller.model.event import Event, EventType
+from controller.model.event import Event, EventFilter, EventType
 from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName, ObjectRef, Upid, Vmid
 from controller.model.memory import Backoff, Ejected, Flight, FlightPhase, GuestRate, LinkRate, Memory, Origin, Refusal
 from controller.model.outcome import Outcome, Progress, Result
@@ -35,6 +35,7 @@ from controller.report.store import Store, read_memory, stored_sources
 LAB = ClusterName("lab")
 PVE1, PVE2, PVE3 = NodeName("pve1"), NodeName("pve2"), NodeName("pve3")
 DRAIN = ObjectRef("NodeMaintenance", "label-pve1")
+GUEST = ObjectRef("Guest", "101")
 UPID = Upid("UPID:pve1:0000AAAA:00BBBBBB:6A1B2C3D:qmigrate:101:drover@pve!t:")
 
 
@@ -321,11 +322,44 @@ def test_events_that_differ_in_measured_numbers_only_are_counted_together(
 
 
 def test_the_newest_thousand_events_are_kept_and_found_by_object(store: Store) -> None:
-    guest = ObjectRef("Guest", "101")
-    store.record_event(event("old", at=0.5), *[event(f"n{n}", at=float(n), about=guest) for n in range(1, 1001)])
+    guests = [ObjectRef("Guest", str(100 + n)) for n in range(100)]
+    store.record_event(
+        event("old", at=0.5), *[event(f"n{n}", at=float(n), about=guests[n % 100]) for n in range(1, 1001)]
+    )
     assert len(store.events(5000)) == 1000
-    assert store.events(10, DRAIN) == ()
-    assert [each.message for each in store.events(2, guest)] == ["n1000", "n999"]
+    assert store.events(10, EventFilter("NodeMaintenance", DRAIN.name)) == ()
+    assert [each.message for each in store.events(2, EventFilter("guest", "101"))] == ["n901", "n801"]
+    assert [each.message for each in store.events(2, EventFilter("guest"))] == ["n1000", "n999"]
+    assert len(store.events(1000, EventFilter(since=991.0))) == 10
+
+
+def test_an_object_that_says_something_else_every_time_pushes_nothing_else_out(store: Store) -> None:
+    store.record_event(event("drained", at=0.5), *[event(f"n{n}", at=float(n), about=GUEST) for n in range(1, 100)])
+    kept = store.events(1000)
+    assert [each.message for each in kept] == [*(f"n{n}" for n in range(99, 79, -1)), "drained"]
+
+
+def test_what_comes_again_after_a_quiet_day_is_counted_from_one(store: Store) -> None:
+    day = 86400.0
+    for at in (0.0, day, 2 * day + 1):
+        store.record_event(event("drained", at=at))
+    [kept] = store.events(10)
+    assert (kept.first, kept.last, kept.count) == (2 * day + 1, 2 * day + 1, 1)
+
+
+def test_events_older_than_a_month_are_forgotten(store: Store) -> None:
+    store.record_event(event("old", at=0.0), event("young", at=30 * 86400.0))
+    assert len(store.events(10)) == 2
+    store.record_event(event("now", at=30 * 86400.0 + 1))
+    assert [each.message for each in store.events(10)] == ["now", "young"]
+
+
+def test_events_are_found_by_type_and_reason(store: Store) -> None:
+    store.record_event(event("a", at=1.0), event("b", at=2.0, about=GUEST))
+    [some] = store.events(10, EventFilter(kind="GUEST"))
+    assert some.message == "b"
+    assert store.events(10, EventFilter(type=some.type, reasons=frozenset({some.reason, "Else"})))
+    assert store.events(10, EventFilter(reasons=frozenset({"Else", some.reason[:-1]}))) == ()
 
 
 def test_conditions_are_written_when_something_flips_not_when_words_change(store: Store) -> None:
