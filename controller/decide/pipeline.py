@@ -13,6 +13,7 @@ from controller.decide.reserve import reserve
 from controller.decide.scene import scene as gather
 from controller.decide.solve.problem import Proof
 from controller.decide.stage import stages
+from controller.decide.unread import unread
 from controller.decide.verify import verify
 from controller.decide.violations import splits, violations
 from controller.model.ids import Vmid
@@ -43,6 +44,7 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
     wanted, replicas = replication.plan(scene, draft.later, staging.needed(words))
     staging.left_over(words, claimed=(action.job_id for action in wanted))
     spoken = board.waiting.keys() | board.blocked.keys() | board.flying | {move.vmid for move in board.moves}
+    leaving = (*words, *(move.vmid for move in (*board.moves, *coming.moves)))
     plan = Plan(
         cluster=seen.cluster,
         at=seen.at,
@@ -68,6 +70,7 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
         minimal_moves=Proof.MINIMAL_MOVES in board.proof,
         minimal_bytes=Proof.MINIMAL_BYTES in board.proof,
         next_start_seconds=board.next_start,
+        unread=unread(scene, leaving, seen.configs),
         generations={resource.ref: resource.metadata.generation for resource in specs},
     )
     return replace(

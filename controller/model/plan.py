@@ -210,6 +210,7 @@ class Plan:
     forget_halted: tuple[Vmid, ...] = ()  # guests that run again, or are others by now
     forget_origins: tuple[Vmid, ...] = ()  # origins that no longer mean anything: moved by hand, another guest, Stay
     unsafe: tuple[str, ...] = ()  # the independent check's findings; non-empty: nothing of this plan is done
+    unread: frozenset[Vmid] = frozenset()  # guests about which more could be said if their configs were known
     generations: Mapping[ObjectRef, int] = field(default_factory=dict)
     reserve: Reserve | None = None  # None: no failure of nodes is to be borne
     restless_since: float | None = None  # since when (epoch seconds, our clock) voluntary moves have been wanted

@@ -2,7 +2,7 @@
 
 `loop.tick` looks with it; `act.execute` looks again with it, right before a move. The number of calls does not grow with guests:
 four at each look (membership, rows, tasks, HA), replication once a minute, how its jobs stand as often of a few nodes, rights and
-versions every ten minutes, and the configs of a few guests. Where HA has resources its rules come once a minute, and whether
+versions every ten minutes, and the configs of a few guests (of a few more while a plan waits for them). Where HA has resources its rules come once a minute, and whether
 it balances every ten.
 """
 
@@ -126,6 +126,10 @@ class Observer:
     def ha_rules_changed(self) -> None:
         """Rules of PVE HA were made or changed: the next look reads them again."""
         self._freshness.forget(Part.HA_RULES)
+
+    def need_configs(self, vmids: Collection[Vmid]) -> None:
+        """A plan waits for the configs of these guests: the next looks read them before others, and more at once."""
+        self._configs.need(vmids)
 
     def expect(self, *, writes_ha_rules: bool) -> None:
         """Say what the token has to be able to do besides the usual."""
