@@ -2,8 +2,8 @@
 
 `loop.tick` looks with it; `act.execute` looks again with it, right before a move. The number of calls does not grow with guests:
 four at each look (membership, rows, tasks, HA), replication once a minute, how its jobs stand as often of a few nodes, rights and
-versions every ten minutes, and the configs of a few guests (of a few more while a plan waits for them). Where HA has resources its rules come once a minute, and whether
-it balances every ten.
+versions every ten minutes, and the configs of a few guests, of a few more while a plan waits for them. Where HA has resources its
+rules come once a minute, and whether it balances every ten.
 """
 
 import asyncio
