@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from controller.act.hooks import CommandRunner
+from controller.act.hooks import MachineHooks
 from controller.act.trial import Trial, trials
 from controller.clock import Clock, SystemClock
 from controller.decide import decide, overrides, rolling
@@ -82,7 +82,7 @@ async def serve(
         connect=lambda spec: connect(spec, settings, clock, metrics.count_call(ClusterName(spec.metadata.name))),
         planner=lambda: ThreadPlanner(settings.loop.planner_seconds),
         forbidden=lambda spec: missing_hooks(spec, settings.hooks),
-        run_hook=CommandRunner(settings.hooks),
+        run_hook=MachineHooks(settings.hooks, clock),
         publisher=publisher,
         open_store=lambda name: Store.open(settings.state_directory, name),
         interval_seconds=settings.loop.interval_seconds,

@@ -12,7 +12,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
@@ -65,15 +65,6 @@ class Credential:
 
 
 @dataclass(frozen=True, slots=True)
-class Hook:
-    """A command that specs may name; `argv` is run without a shell, and ended with all it started after `timeout_seconds`."""
-
-    name: str
-    argv: tuple[str, ...]
-    timeout_seconds: float = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
 class Target:
     """A server that word is sent to (`outgoing`): notifications, webhooks, the status of commits.
 
@@ -86,6 +77,44 @@ class Target:
     signing_key: Secret | None = None
     ca_file: Path | None = None
     timeout_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """How to learn the end of what a webhook has begun. Fields are dotted paths into JSON objects.
+
+    url_field: in the answer to the webhook, the address to ask, of the same server. status_field: in what is read there, the
+    word that says how it stands: one of `done`, one of `failed`, or anything else while it goes on.
+    """
+
+    url_field: str
+    status_field: str
+    done: tuple[str, ...]
+    failed: tuple[str, ...]
+    every_seconds: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A request that does what a hook is for. body: JSON in which `{node}` and its like are filled in; None: all of them."""
+
+    target: Target
+    headers: Mapping[str, Secret] = field(default_factory=lambda: MappingProxyType({}))
+    body: Mapping[str, object] | None = None
+    poll: Poll | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """What specs may name: a command or a webhook, exactly one of them, that may take `timeout_seconds`.
+
+    `argv` is run without a shell, and ended with all it started when its time is over.
+    """
+
+    name: str
+    argv: tuple[str, ...] = ()
+    timeout_seconds: float = 3600.0
+    webhook: Webhook | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,19 +200,53 @@ def _settings(top: "_Table", env: Mapping[str, str], *, secrets: bool) -> Settin
             planner_seconds=loop.number("plannerSeconds", 60.0, least=1.0),
         ),
         credentials=MappingProxyType({n: _credential(n, t, env) for n, t in credentials.items() if secrets}),
-        hooks=MappingProxyType({n: _hook(n, t) for n, t in top.tables("hooks").items()}),
+        hooks=MappingProxyType({n: _hook(n, t, env) for n, t in top.tables("hooks").items() if secrets}),
     )
     for table in (top, http, log, loop):
         table.refuse_unknown()
     return settings
 
 
-def _hook(name: str, table: "_Table") -> Hook:
-    hook = Hook(name, table.texts("command"), table.number("timeoutSeconds", 3600.0, least=1.0))
-    if not hook.argv or not hook.argv[0]:
-        raise table.error("command", 'names no program; use a list such as ["/usr/local/bin/patch-node"]')
+def _hook(name: str, table: "_Table", env: Mapping[str, str]) -> Hook:
+    seconds = table.number("timeoutSeconds", 3600.0, least=1.0)
+    if any(table.has(key) for key in ("url", "urlEnv", "urlFile")):
+        if table.has("command"):
+            raise table.error("command", "a hook is a command or a webhook with a url, not both")
+        hook = Hook(name, timeout_seconds=seconds, webhook=_webhook(table, env, seconds))
+    else:
+        hook = Hook(name, table.texts("command"), seconds)
+        if not hook.argv or not hook.argv[0]:
+            raise table.error("command", 'names no program; use a list such as ["/usr/local/bin/patch-node"]')
     table.refuse_unknown()
     return hook
+
+
+def _webhook(table: "_Table", env: Mapping[str, str], seconds: float) -> Webhook:
+    headers = {}
+    for header, source in table.tables("headers").items():
+        value = _given(source, "value", env)
+        if value is None or not re.fullmatch("[A-Za-z0-9-]+", header):
+            raise source.error("value", "a header is a name with exactly one of value, valueEnv and valueFile")
+        source.refuse_unknown()
+        headers[header] = value
+    return Webhook(
+        target=replace(read_target(table, env), timeout_seconds=seconds),
+        headers=MappingProxyType(headers),
+        body=table.raw("body"),
+        poll=_poll(table.table("poll")) if table.has("poll") else None,
+    )
+
+
+def _poll(table: "_Table") -> Poll:
+    poll = Poll(
+        url_field=table.text("urlField"),
+        status_field=table.text("statusField"),
+        done=table.texts("done"),
+        failed=table.texts("failed"),
+        every_seconds=table.number("everySeconds", 15.0, least=1.0),
+    )
+    table.refuse_unknown()
+    return poll
 
 
 def _http(listen: str, table: "_Table") -> HttpSettings:
@@ -346,6 +409,12 @@ class _Table:
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < math.inf:
             raise self.error(key, f"has to be a number of at least {least:g}")
         return float(value)
+
+    def raw(self, key: str) -> Mapping[str, object] | None:
+        """A table as it is written, None when it is not there."""
+        self.table(key)  # says so when it is none
+        value = self._content.get(key)
+        return value if isinstance(value, dict) else None
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._content)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.settings import Secret, Settings, SettingsError, load
+from controller.settings import Poll, Secret, Settings, SettingsError, load
 
 TOKEN = """
 [credentials.home]
@@ -117,3 +117,47 @@ def test_a_user_with_a_password_stands_in_for_a_token(tmp_path: Path) -> None:
     ):
         with pytest.raises(SettingsError, match=re.escape(said)):
             settings(tmp_path, text)
+
+
+AWX = """
+[hooks.patch]
+url = "https://awx.example.org/api/v2/job_templates/7/launch/"
+tokenEnv = "AWX"
+timeoutSeconds = 1800
+body = {limit = "{node}"}
+headers = {X-Api-Key = {valueEnv = "KEY"}}
+poll = {urlField = "url", statusField = "status", done = ["successful"], failed = ["failed"]}
+"""
+
+
+def test_a_hook_can_be_a_webhook(tmp_path: Path) -> None:
+    hook = settings(tmp_path, AWX, AWX="planted-1", KEY="planted-2").hooks["patch"]
+    webhook = hook.webhook
+    assert webhook is not None
+    assert (hook.argv, hook.timeout_seconds, webhook.target.timeout_seconds) == ((), 1800, 1800)
+    assert webhook.target.token is not None
+    assert (webhook.target.token.reveal(), webhook.headers["X-Api-Key"].reveal()) == ("planted-1", "planted-2")
+    assert webhook.body == {"limit": "{node}"}
+    assert webhook.poll == Poll("url", "status", ("successful",), ("failed",))
+    assert "planted" not in str(hook)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('command = ["true"]', "hooks.patch.command: a hook is a command or a webhook with a url, not both"),
+        ("headers = {X = {}}", "hooks.patch.headers.X.value: a header is a name with exactly one of"),
+        ('headers = {"a b" = {value = "c"}}', "hooks.patch.headers.a b.value: a header is a name with exactly one of"),
+        ("poll = {urlField = 'url'}", "hooks.patch.poll.statusField: is missing"),
+        ("body = 3", "hooks.patch.body: has to be a table"),
+        ("retries = 3", "hooks.patch.retries: is not a setting"),
+    ],
+)
+def test_a_mistake_in_a_webhook_is_named(tmp_path: Path, more: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said.replace(".", "[.]")):
+        settings(tmp_path, f'[hooks.patch]\nurl = "https://awx.example.org/"\n{more}\n')
+
+
+def test_who_only_asks_the_daemon_need_not_read_the_secrets_of_hooks(tmp_path: Path) -> None:
+    (tmp_path / "drover.toml").write_text(AWX, encoding="utf-8")
+    assert load(tmp_path / "drover.toml", {}, secrets=False).hooks == {}

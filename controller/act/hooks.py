@@ -1,17 +1,20 @@
-"""Hooks: commands of the machine's settings that run while ticks go on. Intent on disk before the start, result after the end.
+"""Hooks: commands and webhooks of the machine's settings, while ticks go on. Intent on disk before the start, result after.
 
-`Hooks` belongs to `loop.cluster_loop`, is fed by `loop.tick`; `CommandRunner` is chosen by `app`, another one by `rehearse`.
+`Hooks` belongs to `loop.cluster_loop`, is fed by `loop.tick`; `MachineHooks` is chosen by `app`, another one by `rehearse`.
 A hook whose result is not known, because Drover ended meanwhile, is run again: hooks have to be idempotent.
 """
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from controller.act import webhook
+from controller.act.webhook import WebhookFailed
 from controller.clock import Clock
 from controller.model.errors import DroverError
 from controller.model.event import Event, EventType
@@ -39,48 +42,73 @@ class HookResult:
 class HookRunner(Protocol):
     """Runs one hook to its end."""
 
-    def __call__(self, name: str, environment: Mapping[str, str]) -> Awaitable[HookResult]:
-        """Raise nothing but CancelledError, after having ended what was begun."""
+    def __call__(
+        self, name: str, environment: Mapping[str, str], begun: str, note: Callable[[str], None]
+    ) -> Awaitable[HookResult]:
+        """Raise nothing but CancelledError, after having ended what was begun and can be ended.
+
+        begun: what an earlier attempt has told `note` of where the work goes on without us, "" if nothing.
+        """
         ...
 
 
-class CommandRunner:
-    """A `HookRunner` that runs the commands of the machine's settings, without a shell and each in a process group of its own."""
+class MachineHooks:
+    """A `HookRunner` for the hooks of the machine's settings."""
 
-    def __init__(self, hooks: Mapping[str, Hook]) -> None:
+    def __init__(self, hooks: Mapping[str, Hook], clock: Clock) -> None:
         self._hooks = hooks
+        self._clock = clock
 
-    async def __call__(self, name: str, environment: Mapping[str, str]) -> HookResult:
+    async def __call__(
+        self, name: str, environment: Mapping[str, str], begun: str, note: Callable[[str], None]
+    ) -> HookResult:
         """See `HookRunner`."""
         hook = self._hooks.get(name)
         if hook is None:
             return HookResult(None, f"the settings define no hook {name!r}")
-        inherited = {key: os.environ[key] for key in _HANDED_ON if key in os.environ}
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *hook.argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env={**inherited, **environment},
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
-            return HookResult(None, f"{hook.argv[0]} can't be run: {error}")
-        kept = bytearray()
+        if hook.webhook is None:
+            return await _command(hook, environment)
+        values = {key.removeprefix("DROVER_").lower(): value for key, value in environment.items()}
         try:
             async with asyncio.timeout(hook.timeout_seconds):
-                await _listen(process, kept)
-                code = await process.wait()
+                said = await webhook.call(hook.webhook, values, clock=self._clock, begun=begun, note=note)
         except TimeoutError:
-            text = f"took longer than its {hook.timeout_seconds:g} s and was ended"
-            return HookResult(None, "\n".join(filter(None, (text, _said(kept)))))
-        finally:
-            _end(process.pid)
-            with contextlib.suppress(TimeoutError):  # what has left the group may hold on to its output
-                async with asyncio.timeout(_REAP_SECONDS):
-                    await process.wait()
-        return HookResult(code, _said(kept))
+            return HookResult(None, f"was not over after its {hook.timeout_seconds:g} s; what it began may go on")
+        except WebhookFailed as failed:
+            return HookResult(None, str(failed))
+        return HookResult(0, said)
+
+
+async def _command(hook: Hook, environment: Mapping[str, str]) -> HookResult:
+    """Without a shell, in a process group of its own."""
+    inherited = {key: os.environ[key] for key in _HANDED_ON if key in os.environ}
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *hook.argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**inherited, **environment},
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        return HookResult(None, f"{hook.argv[0]} can't be run: {error}")
+    kept = bytearray()
+    try:
+        async with asyncio.timeout(hook.timeout_seconds):
+            await _listen(process, kept)
+            code = await process.wait()
+    except TimeoutError:
+        text = f"took longer than its {hook.timeout_seconds:g} s and was ended"
+        return HookResult(
+            None, "\n".join(filter(None, (_said(kept), text)))
+        )  # the last lines are what people are shown
+    finally:
+        _end(process.pid)
+        with contextlib.suppress(TimeoutError):  # what has left the group may hold on to its output
+            async with asyncio.timeout(_REAP_SECONDS):
+                await process.wait()
+    return HookResult(code, _said(kept))
 
 
 async def _listen(process: asyncio.subprocess.Process, kept: bytearray) -> None:
@@ -133,7 +161,8 @@ class Hooks:
             if call.key in self._tasks or (same and known is not None and known.over):
                 continue
             attempt = known.attempt + 1 if same and known is not None else 1
-            run = HookRun(call, attempt, self._clock.wall())
+            begun = known.begun if same and known is not None else ""
+            run = HookRun(call, attempt, self._clock.wall(), begun=begun)
             self._store.note_hook(run)
             self._tasks[call.key] = asyncio.create_task(self._carry_out(run), name=f"hook {call.key}")
             told.append(self._event(run, EventType.NORMAL, Told.HOOK_STARTED))
@@ -163,7 +192,10 @@ class Hooks:
                 "DROVER_MAINTENANCE": call.maintenance.name,
                 "DROVER_ACTION": call.action,
                 "DROVER_ATTEMPT": str(run.attempt),
+                "DROVER_RUN": f"{call.key}@{call.occasion:.0f}",
             },
+            run.begun,
+            functools.partial(self._note, run),
         )
         over = replace(run, ended_at=self._clock.wall(), exit_code=result.exit_code, output=result.output)
         try:
@@ -174,10 +206,14 @@ class Hooks:
         self._told.append(self._of_end(over))
         self._ended()
 
+    def _note(self, run: HookRun, begun: str) -> None:
+        with contextlib.suppress(DroverError):  # after a restart it is then begun anew, as if nothing had been noted
+            self._store.note_hook(replace(run, begun=begun))
+
     def _of_end(self, run: HookRun) -> Event:
         if run.succeeded:
             return self._event(run, EventType.NORMAL, Told.HOOK_SUCCEEDED)
-        code = f"exit code {run.exit_code}" if run.exit_code is not None else "it did not end by itself"
+        code = f"exit code {run.exit_code}" if run.exit_code is not None else "it failed"
         said = run.output.splitlines()
         return self._event(run, EventType.WARNING, Told.HOOK_FAILED, f": {'; '.join([code, *said[-3:]])}")
 

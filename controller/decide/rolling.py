@@ -182,7 +182,7 @@ class _Roll:
             return turn
         if run.succeeded:
             return self._to(turn, TurnPhase.WAITING_FOR_NODE)
-        code = f"ended with exit code {run.exit_code}" if run.exit_code is not None else "did not end by itself"
+        code = f"ended with exit code {run.exit_code}" if run.exit_code is not None else "failed"
         said = "; ".join(run.output.splitlines()[-3:])
         return replace(turn, failure=f"hook {run.call.hook} {code}" + (f": {said}" if said else ""))
 

@@ -98,6 +98,7 @@ class HookRun:
     ended_at: float = 0.0  # 0: it runs, or ran when Drover ended
     exit_code: int | None = None  # None: it was ended, or could not be started
     output: str = ""  # the end of what it said, or why it could not be run
+    begun: str = ""  # where a webhook that ran asks how it ends: a later attempt goes on asking there
 
     @property
     def over(self) -> bool:

@@ -3,7 +3,7 @@
 Used by `rehearse.stage`; written in the `hooks` of a story.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
@@ -33,7 +33,13 @@ class StageHooks:
         self._world = world
         self._clock = clock
 
-    async def __call__(self, name: str, environment: Mapping[str, str]) -> HookResult:
+    async def __call__(
+        self,
+        name: str,
+        environment: Mapping[str, str],
+        begun: str,  # noqa: ARG002 - a HookRunner
+        note: Callable[[str], None],  # noqa: ARG002 - a HookRunner
+    ) -> HookResult:
         """See `HookRunner`."""
         hook, node = self._hooks[name], environment["DROVER_NODE"]
         await self._clock.sleep(hook.seconds)

@@ -6,13 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from controller.act.hooks import OUTPUT_BYTES, CommandRunner, HookResult
+from controller.act.hooks import OUTPUT_BYTES, HookResult, MachineHooks
+from controller.clock import SystemClock
 from controller.settings import Hook
 
 
 def run(*argv: str, timeout: float = 10.0) -> HookResult:
-    runner = CommandRunner({"x": Hook("x", argv, timeout)})
-    return asyncio.run(runner("x", {"DROVER_NODE": "pve1", "DROVER_ATTEMPT": "2"}))
+    return called("x", {"x": Hook("x", argv, timeout)})
+
+
+def called(name: str, hooks: dict[str, Hook]) -> HookResult:
+    runner = MachineHooks(hooks, SystemClock())
+
+    async def call() -> HookResult:
+        return await runner(name, {"DROVER_NODE": "pve1", "DROVER_ATTEMPT": "2"}, "", lambda _: None)
+
+    return asyncio.run(call())
 
 
 def test_a_hook_is_told_its_node_and_none_of_the_secrets_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +49,7 @@ def test_a_hook_that_takes_too_long_is_ended_with_everything_it_has_started(tmp_
     pid = tmp_path / "pid"
     told = run("/bin/sh", "-c", f"echo begun; sleep 60 & echo $! > {pid}; wait", timeout=1.0)
     assert told.exit_code is None
-    assert told.output == "took longer than its 1 s and was ended\nbegun"
+    assert told.output == "begun\ntook longer than its 1 s and was ended"
     assert not alive(int(pid.read_text()))
 
 
@@ -60,4 +69,4 @@ def test_a_hook_that_can_not_be_run_says_why() -> None:
 
 
 def test_a_hook_that_is_not_defined_is_no_success() -> None:
-    assert asyncio.run(CommandRunner({})("y", {})) == HookResult(None, "the settings define no hook 'y'")
+    assert called("y", {}) == HookResult(None, "the settings define no hook 'y'")
