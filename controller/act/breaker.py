@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from controller.model.ids import NodeName, Vmid
 from controller.model.outcome import Outcome, Result
+from controller.model.view import BreakerState
 from controller.specs.pvecluster import CircuitBreaker
 
 ATTEMPTS = 200
@@ -32,6 +33,13 @@ class Breaker:
 
     cluster: Trip | None = None
     nodes: Mapping[NodeName, Trip] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def state(self) -> BreakerState:
+        """That of the cluster, in a word."""
+        if self.cluster is None:
+            return BreakerState.CLOSED
+        return BreakerState.OPEN if self.cluster.open else BreakerState.HALF_OPEN
 
 
 def state(attempts: Sequence[Outcome], policy: CircuitBreaker, now: float) -> Breaker:

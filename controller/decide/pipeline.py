@@ -9,7 +9,7 @@ from controller.decide import ahead, ha_coordinate, homecoming, joint, replicati
 from controller.decide.draft import Draft
 from controller.decide.drains import drains
 from controller.decide.order import schedule
-from controller.decide.reserve import reserve
+from controller.decide.reserve import loads, reserve, spare_bytes
 from controller.decide.scene import scene as gather
 from controller.decide.solve.problem import Proof
 from controller.decide.stage import stages
@@ -66,6 +66,8 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
         forget_halted=tuple(sorted(board.forget_halted)),
         forget_origins=tuple(sorted(board.forget)),
         reserve=reserve(scene, draft.where()),
+        loads=loads(scene),
+        spare_bytes=spare_bytes(scene),
         restless_since=board.restless_since,
         minimal_moves=Proof.MINIMAL_MOVES in board.proof,
         minimal_bytes=Proof.MINIMAL_BYTES in board.proof,

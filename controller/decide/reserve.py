@@ -7,7 +7,7 @@ from controller.decide.solve.failures import Failures, Survival, tolerates
 from controller.decide.solve.problem import Bin, Item, Problem
 from controller.decide.words import size
 from controller.model.ids import NodeName, Vmid
-from controller.model.plan import Reserve
+from controller.model.plan import Load, Reserve
 
 
 def reserve(scene: Scene, where: Mapping[Vmid, NodeName]) -> Reserve | None:
@@ -17,6 +17,32 @@ def reserve(scene: Scene, where: Mapping[Vmid, NodeName]) -> Reserve | None:
         return None
     nodes = tuple(sorted(scene.seen.nodes))
     return _told(tolerates(*_drill(scene, nodes, where), count), nodes, count)
+
+
+def loads(scene: Scene) -> Mapping[NodeName, Load]:
+    """What every node holds now."""
+    return {
+        node: Load(
+            scene.limits.get(node),
+            sum(scene.needs.get(guest.vmid) or 0 for guest in scene.residents.get(node, ())),
+            len(scene.residents.get(node, ())),
+        )
+        for node in sorted(scene.seen.nodes)
+    }
+
+
+def spare_bytes(scene: Scene) -> int | None:
+    """Memory that is left when the largest of the open nodes fail, as many as may; None when a node's memory is unknown.
+
+    By sums only: that guests of that size find places is what `reserve` proves.
+    """
+    room = [scene.limits.get(node) for node in scene.seen.nodes if node not in scene.shut]
+    if any(limit is None for limit in room):
+        return None
+    known = sorted(limit or 0 for limit in room)
+    failing = scene.cluster.spec.capacity.tolerate_node_failures
+    needed = sum(load.needed_bytes for load in loads(scene).values())
+    return sum(known[: max(0, len(known) - failing)]) - needed
 
 
 def _drill(

@@ -60,19 +60,19 @@ class Publisher:
         for event in happened:
             write = self._log.warning if event.type is EventType.WARNING else self._log.info
             write(event.message, cluster=name, reason=event.reason, about=str(event.about))
-        self._metrics.publish(view, statuses)
+        self._metrics.publish(view, statuses, leads=store is not None)
         self._board.publish(view, held.specs, statuses, store)
         for listener in self._listeners:
             listener(view, statuses, happened)
 
     def source(self, held: Held, *, complete: bool) -> None:
         """Take in what the source gave; `complete` when all of it could be read."""
-        fine = complete and not held.problems
         self._metrics.source(
             revision=held.revision,
             errors=len(held.problems),
             objects=Counter(resource.kind for resource in held.specs),
-            success_at=self._clock.wall() if fine else None,
+            at=self._clock.wall(),
+            complete=complete,
         )
         self._board.show_source(
             held.specs, held.revision, held.problems, complete=complete, awaiting=held.awaiting or ""

@@ -94,6 +94,8 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
         progress={vmid: progress for vmid, progress in last.progress.items() if vmid in parts.store.memory().flights},
         outcomes=ended,
         jobs=replication.reports(specs, seen),
+        breaker=fuses.state,
+        spared=tuple(fuses.nodes),
         lacking=tuple(str(missing) for missing in parts.observer.missing),
         missing_rights=parts.observer.missing_rights,
         insecure=cluster.spec.tls.insecure_skip_verify,

@@ -185,6 +185,15 @@ class Reserve:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """What one node holds now, and what it may hold. Bytes of memory; None where PVE does not tell."""
+
+    limit_bytes: int | None  # of its memory, what guests may have
+    needed_bytes: int  # by the guests that run there, as far as their size is known
+    guests: int  # those that do not run included
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The whole difference between what is wanted and what is. Every guest is in exactly one of the five groups."""
 
@@ -213,6 +222,10 @@ class Plan:
     unread: frozenset[Vmid] = frozenset()  # guests about which more could be said if their configs were known
     generations: Mapping[ObjectRef, int] = field(default_factory=dict)
     reserve: Reserve | None = None  # None: no failure of nodes is to be borne
+    loads: Mapping[NodeName, Load] = field(default_factory=dict)  # before any move of this plan
+    spare_bytes: int | None = (
+        None  # of memory, left when the largest nodes fail that should be able to; negative: it lacks; None: unknown
+    )
     restless_since: float | None = None  # since when (epoch seconds, our clock) voluntary moves have been wanted
     minimal_moves: bool = False  # proven: who has to move, and voluntary moves apart, needs no fewer moves
     minimal_bytes: bool = False  # proven: as many moves can't carry fewer bytes

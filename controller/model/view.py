@@ -5,10 +5,11 @@ Made by `loop.tick`; `report` turns it into conditions, metrics, status and page
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from types import MappingProxyType
 
 from controller.model.event import Event
-from controller.model.ids import ClusterName, ObjectRef, Vmid
+from controller.model.ids import ClusterName, NodeName, ObjectRef, Vmid
 from controller.model.memory import Memory
 from controller.model.observed import Observed
 from controller.model.outcome import Outcome, Progress
@@ -24,6 +25,14 @@ class Finding:
     ok: bool
     why: Why
     message: str
+
+
+class BreakerState(StrEnum):
+    """Whether moves are started although the last ones failed."""
+
+    CLOSED = "Closed"
+    HALF_OPEN = "HalfOpen"  # one at a time shows whether things work again
+    OPEN = "Open"  # none
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,8 @@ class ClusterView:
     ha_refused: Mapping[ObjectRef, Finding] = field(
         default_factory=lambda: MappingProxyType({})
     )  # policies whose rules PVE HA refused
+    breaker: BreakerState = BreakerState.CLOSED
+    spared: tuple[NodeName, ...] = ()  # nodes that take nobody for a while, because moves to them failed
     lacking: tuple[str, ...] = ()  # rights of the token, each with what it is needed for
     events: tuple[Event, ...] = ()  # what else happened since then
     missing_rights: tuple[str, ...] = ()  # the `pveum` lines that would grant them

@@ -12,7 +12,6 @@ from typing import TypeAlias
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from controller.model.errors import DroverError
 from controller.model.event import EventFilter
@@ -155,8 +154,9 @@ class _Served:
         refresh = min(int(asked), 3600) if asked.isascii() and asked.isdigit() and len(asked) < 9 else REFRESH_SECONDS
         return web.Response(text=page(overview(self._board), refresh), content_type="text/html")
 
-    async def metrics(self, _request: web.Request) -> web.StreamResponse:
-        return web.Response(body=await self._scrape.text(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
+        made = await self._scrape.exposition(request.headers.get("Accept", ""))
+        return web.Response(body=made.text, headers={"Content-Type": made.content_type})
 
     async def healthz(self, _request: web.Request) -> web.StreamResponse:
         return _verdict(self._board.not_alive())

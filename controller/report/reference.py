@@ -11,8 +11,7 @@ from prometheus_client import Metric
 from controller.model.ids import ClusterName
 from controller.model.reasons import Why
 from controller.report.conditions import TYPES
-from controller.report.metrics import Metrics
-from controller.report.metrics.replication import LABELS as PASSING
+from controller.report.metrics import PASSING, Metrics
 from controller.specs import KINDS, GuestSelector, LabelSelector, Resource
 from controller.specs.base import Model, NotYet, models_in
 from controller.specs.nodemaintenance import MaintenanceTemplate
@@ -101,7 +100,7 @@ def metrics() -> str:
     """Every metric with its type, its labels and, where they are few, their values."""
     born = Metrics()
     born.add_cluster(ClusterName("default"))
-    born.source(revision="", errors=0, objects={}, success_at=None)
+    born.source(revision="", errors=0, objects={}, at=0.0, complete=True)
     rows = []
     for family in born.registry.collect():
         if family.name.startswith("drover_"):
@@ -112,9 +111,12 @@ def metrics() -> str:
     lines = [
         "# Metrics",
         GENERATED,
-        "Served at `/metrics`. Every series whose labels come from a closed list is there from the first scrape, at zero, and no",
-        "series is multiplied by node or guest, but those that have a label `job`: these are there while the job is. `reason` is a",
-        "word from [the list of reasons](reasons.md). Beside these there are the usual `process_*` metrics.",
+        "Served at `/metrics`, with exemplars (PVE's task of a move, the path of a slow request) for who asks for OpenMetrics.",
+        "Every series whose labels come from a closed list is there from the first scrape, at zero. Others come and go: those with",
+        "a label `job` or `policy` are there while the job or the policy is, others with a label `vmid` while the move is under",
+        "way, those with a label `node` while the node is seen; nothing else is multiplied by node or guest. `reason` is a word",
+        "from [the list of reasons](reasons.md). Beside these there are the usual `process_*` metrics. Dashboards are in",
+        "`deploy/grafana/`, alert rules in `deploy/prometheus/`.",
         "",
         *table(("Metric", "Type", "Labels", "Meaning"), rows),
     ]

@@ -54,7 +54,7 @@ def test_an_alert_asks_for_series_that_exist_from_the_first_scrape(alert: str) -
     [
         "drover_no_such_metric > 0",
         'drover_armed{reason="StoreFaild"} == 1',
-        'increase(drover_ticks{result="Error"}[5m]) > 0',
+        'increase(drover_reconcile{result="Error"}[5m]) > 0',
     ],
 )
 def test_a_planted_typo_in_an_alert_is_noticed(expression: str) -> None:

@@ -64,4 +64,4 @@ def test_fields_that_this_version_acts_upon_are_not_marked() -> None:
 
 
 def test_metrics_name_their_labels() -> None:
-    assert "| `drover_ticks_total` | counter | `cluster`, `result` (" in PAGES["metrics.md"]
+    assert "| `drover_reconcile_total` | counter | `cluster`, `result` (" in PAGES["metrics.md"]

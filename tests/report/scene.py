@@ -241,7 +241,7 @@ def board(view: ClusterView = VIEW, specs: Specs = SPECS, store: Store | None = 
     shown, metrics = Board(StillClock()), Metrics()
     made = statuses(specs, (PROBLEM,), view, {})
     metrics.publish(view, made)
-    metrics.source(revision="sha256:4f5e", errors=1, objects={"PveCluster": 1}, success_at=NOW)
+    metrics.source(revision="sha256:4f5e", errors=1, objects={"PveCluster": 1}, at=NOW, complete=True)
     shown.show_source(specs, "sha256:4f5e", (PROBLEM,), complete=True)
     shown.publish(view, specs, made, store)
     return shown, metrics

@@ -3,7 +3,7 @@
 `registry.Metrics` is fed by the loop after each tick; `scrape.Scrape` is what `report.http` serves.
 """
 
-from controller.report.metrics.registry import Metrics
+from controller.report.metrics.registry import PASSING, Metrics
 from controller.report.metrics.scrape import Scrape
 
-__all__ = ["Metrics", "Scrape"]
+__all__ = ["PASSING", "Metrics", "Scrape"]

@@ -4,7 +4,7 @@ Used by the modules of this folder, one of which there is per subject.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
@@ -15,6 +15,10 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # the one function o
 
 _Item = TypeVar("_Item")
 _Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
+
+
+Row: TypeAlias = tuple[str, ...]
+"""The values of a series' labels beside `cluster`, in their order."""
 
 
 class Families:
@@ -51,10 +55,10 @@ class Passing:
 
     def __init__(self, gauge: Gauge) -> None:
         self._gauge = gauge
-        self._shown: dict[ClusterName, set[tuple[str, ...]]] = {}
+        self._shown: dict[ClusterName, set[Row]] = {}
 
-    def show(self, cluster: ClusterName, values: Mapping[tuple[str, ...], float]) -> None:
-        """Set the series of a cluster; keys are the values of the labels beside `cluster`, in their order."""
+    def show(self, cluster: ClusterName, values: Mapping[Row, float]) -> None:
+        """Set the series of a cluster."""
         for row in self._shown.get(cluster, set()) - values.keys():
             self._gauge.remove(cluster, *row)
         for row, value in values.items():
@@ -64,6 +68,11 @@ class Passing:
     def forget(self, cluster: ClusterName) -> None:
         """The cluster's series were dropped by their `Families`."""
         self._shown.pop(cluster, None)
+
+
+def trace(name: str, value: str) -> dict[str, str]:
+    """An exemplar: what an observation is about. OpenMetrics allows 128 characters for name and value together."""
+    return {name: value[: 128 - len(name)]}
 
 
 def show(gauge: Gauge, cluster: ClusterName, every: Iterable[str], values: Mapping[str, float]) -> None:

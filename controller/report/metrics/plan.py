@@ -1,6 +1,7 @@
 """Metrics of what is planned: guests by state, who is blocked and why, policies. Owned by `Metrics`."""
 
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 
 from controller.model.ids import ClusterName, Vmid
 from controller.model.plan import Plan
@@ -8,17 +9,60 @@ from controller.model.reasons import Why
 from controller.model.view import ClusterView
 from controller.report.guests import GuestState, states
 from controller.report.metrics.families import Families, show, tally
-from controller.report.metrics.words import CLASHES, OBJECTIONS, RULES
+from controller.report.metrics.words import CLASHES, MOVES, OBJECTIONS, RULES, WAITS
+
+
+class Queue(StrEnum):
+    """What kind of actions a plan has."""
+
+    MOVES = "Moves"
+    POWER = "Power"
+    REPLICATION_JOBS = "ReplicationJobs"
+    HA_RULES = "HaRules"
+
+    @classmethod
+    def depths(cls, plan: Plan) -> Mapping[str, int]:
+        """How many of each."""
+        return {
+            cls.MOVES: len(plan.moves) + len(plan.waiting),
+            cls.POWER: len(plan.power),
+            cls.REPLICATION_JOBS: len(plan.jobs),
+            cls.HA_RULES: len(plan.ha.actions),
+        }
 
 
 class PlanMetrics:
     """What Drover means to do, and what keeps it from it."""
 
     def __init__(self, families: Families) -> None:
-        self._guests = families.gauge("drover_guests", "Guests, by what the present plan says of them.", "state")
-        self._blocked = families.gauge("drover_guests_blocked", "Guests that ought to move and can't.", "reason")
+        self._guests = families.gauge(
+            "drover_guests",
+            "Guests, by what the present plan says of them; Blocked ones need somebody: `drover plan` says what for.",
+            "state",
+        )
+        self._wanted = families.gauge(
+            "drover_moves_wanted",
+            "Moves of the plan that have a target and have not begun, by what makes them necessary; `drover plan` lists them.",
+            "reason",
+        )
+        self._waiting = families.gauge(
+            "drover_guests_waiting",
+            "Guests that have to move, but not now, by what they wait for; nothing has to be done.",
+            "reason",
+        )
+        self._blocked = families.gauge(
+            "drover_guests_blocked",
+            "Guests that ought to move and can't until somebody changes something: `drover plan` names them and the remedy.",
+            "reason",
+        )
+        self._depth = families.gauge(
+            "drover_workqueue_depth",
+            "Actions of the present plan that have not begun. One that only grows: see drover_armed and drover_breaker.",
+            "queue",
+        )
         self._matched = families.gauge(
-            "drover_policy_matched_guests", "Guests that at least one PlacementPolicy in force or suspended selects."
+            "drover_policy_matched_guests",
+            "Guests that at least one PlacementPolicy in force or suspended selects; 0 with policies there: a selector is wrong.",
         )
         self._violations = families.gauge(
             "drover_policy_violations",
@@ -49,6 +93,9 @@ class PlanMetrics:
 
     def _show(self, cluster: ClusterName, plan: Plan | None, guests: Mapping[Vmid, GuestState]) -> None:
         show(self._guests, cluster, GuestState, tally(guests.values()))
+        show(self._wanted, cluster, MOVES, tally(move.why for move in plan.all_moves) if plan is not None else {})
+        show(self._waiting, cluster, WAITS, tally(item.why for item in plan.waiting) if plan is not None else {})
+        show(self._depth, cluster, Queue, Queue.depths(plan) if plan is not None else {})
         blocked = plan.blocked if plan is not None else ()
         show(self._blocked, cluster, OBJECTIONS, tally(item.why for item in blocked))
         broken, clashes = (plan.violations, plan.conflicts) if plan is not None else ((), ())

@@ -4,6 +4,7 @@ Built by `app` (and by `rehearse`); fed by `loop.publish`.
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
@@ -11,7 +12,9 @@ from controller.model.ids import ClusterName, ObjectRef
 from controller.model.view import ClusterView
 from controller.pve.metered import Call
 from controller.report.conditions import ObjectStatus
+from controller.report.metrics import capacity, migrations, replication
 from controller.report.metrics.api import ApiMetrics
+from controller.report.metrics.capacity import CapacityMetrics
 from controller.report.metrics.drains import DrainMetrics
 from controller.report.metrics.families import Families
 from controller.report.metrics.migrations import MigrationMetrics
@@ -19,6 +22,11 @@ from controller.report.metrics.plan import PlanMetrics
 from controller.report.metrics.reconcile import ReconcileMetrics
 from controller.report.metrics.replication import ReplicationMetrics
 from controller.report.metrics.source import SourceMetrics
+
+PASSING: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {**capacity.LABELS, **migrations.LABELS, **replication.LABELS}
+)
+"""Metrics whose series come and go, with their labels beside `cluster`."""
 
 
 class Metrics:
@@ -33,6 +41,7 @@ class Metrics:
         self._reconcile = ReconcileMetrics(families)
         self._api = ApiMetrics(families)
         self._plan = PlanMetrics(families)
+        self._capacity = CapacityMetrics(families)
         self._migrations = MigrationMetrics(families)
         self._drains = DrainMetrics(families)
         self._replication = ReplicationMetrics(families)
@@ -45,6 +54,7 @@ class Metrics:
         self._reconcile.add_cluster(cluster)
         self._api.add_cluster(cluster)
         self._plan.add_cluster(cluster)
+        self._capacity.add_cluster(cluster)
         self._migrations.add_cluster(cluster)
         self._drains.add_cluster(cluster)
         self._replication.add_cluster(cluster)
@@ -56,15 +66,22 @@ class Metrics:
         self._clusters.discard(cluster)
         self._families.forget(cluster)
         self._reconcile.forget(cluster)
+        self._capacity.forget(cluster)
+        self._migrations.forget(cluster)
+        self._drains.forget(cluster)
         self._replication.forget(cluster)
 
-    def publish(self, view: ClusterView, statuses: Mapping[ObjectRef, ObjectStatus]) -> None:
-        """Take in how a cluster stands. A view that is shown again counts its tick once; its outcomes count every time."""
+    def publish(self, view: ClusterView, statuses: Mapping[ObjectRef, ObjectStatus], *, leads: bool = True) -> None:
+        """Take in how a cluster stands. A view that is shown again counts its tick once; its outcomes count every time.
+
+        `leads`: this process holds the cluster's state file.
+        """
         self.add_cluster(view.cluster)
-        self._reconcile.publish(view, statuses)
+        self._reconcile.publish(view, statuses, leads=leads)
         self._plan.publish(view)
+        self._capacity.publish(view)
         self._migrations.publish(view)
-        self._drains.publish(view)
+        self._drains.publish(view, statuses)
         self._replication.publish(view)
 
     def tick_failed(self, cluster: ClusterName) -> None:
@@ -83,6 +100,6 @@ class Metrics:
 
         return count
 
-    def source(self, *, revision: str, errors: int, objects: Mapping[str, int], success_at: float | None) -> None:
-        """Take in what the source gave. `success_at`: epoch seconds when that was all of it and without a problem."""
-        self._source.show(revision=revision, errors=errors, objects=objects, success_at=success_at)
+    def source(self, *, revision: str, errors: int, objects: Mapping[str, int], at: float, complete: bool) -> None:
+        """Take in what the source gave `at` (epoch seconds); `complete` when all of it could be read."""
+        self._source.show(revision=revision, errors=errors, objects=objects, at=at, complete=complete)

@@ -2,9 +2,22 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import generate_latest
+from prometheus_client import exposition as plain
+from prometheus_client.openmetrics import exposition as openmetrics
+
+_PLAIN = "text/plain; version=0.0.4; charset=utf-8"
+_OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Exposition:
+    """What a scraper gets. Only OpenMetrics has exemplars: the task of PVE that an observation is about."""
+
+    text: bytes
+    content_type: str
 
 
 class Scrape:
@@ -14,13 +27,16 @@ class Scrape:
         self._registry = registry
         self._monotonic = monotonic
         self._lock = asyncio.Lock()
-        self._text = b""
-        self._at: float | None = None
+        self._rendered: dict[str, tuple[float, Exposition]] = {}
 
-    async def text(self) -> bytes:
-        """The exposition in Prometheus' text format."""
+    async def exposition(self, accept: str = "") -> Exposition:
+        """The metrics in what the `Accept` header asks for: OpenMetrics, or Prometheus' own text format."""
+        # Two formats and no more, whatever versions a header names: each is kept.
+        wanted = openmetrics if "application/openmetrics-text" in accept else plain
+        content_type = _OPENMETRICS if wanted is openmetrics else _PLAIN
         async with self._lock:
-            if self._at is None or self._monotonic() - self._at >= 1.0:
-                self._text = await asyncio.to_thread(generate_latest, self._registry)
-                self._at = self._monotonic()
-            return self._text
+            at, made = self._rendered.get(content_type, (0.0, None))
+            if made is None or self._monotonic() - at >= 1.0:
+                made = Exposition(await asyncio.to_thread(wanted.generate_latest, self._registry), content_type)
+                self._rendered[content_type] = (self._monotonic(), made)
+            return made

@@ -26,7 +26,25 @@ class SourceMetrics:
             ["revision"],
             registry=registry,
         )
-        self._errors = Gauge("drover_source_errors", "Problems in the manifests as last read.", registry=registry)
+        self._revision.labels("").set(0)
+        self._shown = ""
+        self._since = Gauge(
+            "drover_source_revision_timestamp_seconds",
+            "Since when this process has had the revision in force (0 = none yet). Older than your last commit: the source is"
+            " not read, see drover_source_complete.",
+            registry=registry,
+        )
+        self._complete = Gauge(
+            "drover_source_complete",
+            "1 when the last reading of the source could read all of it. 0: the log names the file or the remote that fails;"
+            " the last good version stays in force.",
+            registry=registry,
+        )
+        self._errors = Gauge(
+            "drover_source_errors",
+            "Problems in the manifests as last read; `drover validate` names file, line and what is allowed.",
+            registry=registry,
+        )
         self._success = Gauge(
             "drover_source_last_success_timestamp_seconds",
             "When the manifests were last read completely and without a problem (0 = never).",
@@ -36,12 +54,16 @@ class SourceMetrics:
         for kind in KINDS:
             self._objects.labels(kind)
 
-    def show(self, *, revision: str, errors: int, objects: Mapping[str, int], success_at: float | None) -> None:
-        """Take in what the source gave. `success_at`: epoch seconds when that was all of it and without a problem."""
+    def show(self, *, revision: str, errors: int, objects: Mapping[str, int], at: float, complete: bool) -> None:
+        """Take in what the source gave `at` (epoch seconds); `complete` when all of it could be read."""
         self._revision.clear()
         self._revision.labels(revision).set(1)
+        if revision != self._shown:
+            self._shown = revision
+            self._since.set(at)
+        self._complete.set(complete)
         self._errors.set(errors)
         for kind in KINDS:
             self._objects.labels(kind).set(objects.get(kind, 0))
-        if success_at is not None:
-            self._success.set(success_at)
+        if complete and not errors:
+            self._success.set(at)

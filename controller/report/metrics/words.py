@@ -23,6 +23,12 @@ OBJECTIONS = (
     *(Why.HA_FENCING, Why.WITHDRAWN, Why.STORE_FAILED, Why.TOO_MANY_UNAVAILABLE, Why.NOT_YET_ACTED_UPON),
 )
 """Why a guest waits or is blocked, and why a move or a call was refused or failed."""
+WAITS = (
+    *_section(Why.STABILIZING, Why.NOT_OBSERVED_YET),
+    *(Why.HA_UNSETTLED, Why.NOT_A_REPLICATION_TARGET, Why.TOO_MANY_UNAVAILABLE, Why.SUSPENDED, Why.REPLICATE_FIRST),
+    *_section(Why.LEAVES_LATER, Why.DID_NOT_START),
+)
+"""What a guest waits for that will move."""
 ARMING = (
     *_section(Why.UNREACHABLE, Why.BUSY),
     *_section(Why.ARMED, Why.TOO_MANY_UNAVAILABLE),
