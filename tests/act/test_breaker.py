@@ -35,9 +35,7 @@ def breaker(*attempts: Attempt, now: float) -> Breaker:
 
 
 def word(found: Breaker) -> str:
-    if found.cluster is None:
-        return "closed"
-    return "open" if found.cluster.open else "half open"
+    return {"Closed": "closed", "HalfOpen": "half open", "Open": "open"}[found.state]
 
 
 THREE: tuple[Attempt, ...] = ((100, 1, FAILED), (200, 2, FAILED), (300, 3, FAILED))

@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 
 from controller.decide import decide
-from controller.model.ids import ObjectRef, Vmid
+from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.memory import Memory, Origin
-from controller.model.observed import Guest, Observed
-from controller.model.plan import Lane, Plan
+from controller.model.observed import Guest, Observed, Power
+from controller.model.plan import Lane, Load, Plan
 from controller.model.reasons import Why
 from controller.specs import Specs
 from tests.decide.build import (
     AT,
+    GIB,
     applied,
     cluster,
     flight,
@@ -163,6 +164,19 @@ def test_the_plan_tells_whether_the_cluster_bears_a_failure() -> None:
     assert told is not None
     assert not told.sufficient
     assert "60 GiB have to find room, and the others have 4 GiB" in told.message
+
+
+def test_what_nodes_hold_and_what_is_left_when_the_largest_fails_is_told_in_bytes() -> None:
+    nodes = [node("pve1", 64), node("pve2", 128), node("pve3", 64)]
+    look = seen(nodes, [guest(101, "pve1", 30), guest(102, "pve1", 10, power=Power.STOPPED)])
+    plan = decide(specs(cluster(capacity={"tolerateNodeFailures": 1})), look, memory())
+    assert plan.loads[NodeName("pve1")] == Load(64 * GIB, 30 * GIB, 2)
+    assert plan.loads[NodeName("pve2")] == Load(128 * GIB, 0, 0)
+    assert plan.spare_bytes == (64 + 64 - 30) * GIB
+    assert decide(specs(), look, memory()).spare_bytes == (256 - 30) * GIB
+    drained = decide(specs(in_maintenance("pve2")), look, memory())
+    assert drained.spare_bytes == (128 - 30) * GIB, "a node in maintenance takes nobody"
+    assert decide(specs(), seen([*nodes, node("pve4", None)]), memory()).spare_bytes is None
 
 
 def test_guests_that_ha_balances_are_left_to_it() -> None:

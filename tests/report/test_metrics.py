@@ -1,5 +1,6 @@
 import asyncio
 import re
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -8,11 +9,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from controller.decide.preflight import CHECKS
 from controller.model.condition import Status
-from controller.model.ids import ClusterName
-from controller.model.memory import Backoff, Caution, Refusal
+from controller.model.ids import ClusterName, NodeName, Vmid
+from controller.model.memory import Backoff, Begun, Caution, Refusal
 from controller.model.outcome import Result
+from controller.model.plan import Load
 from controller.model.reasons import Why
-from controller.model.view import Finding
+from controller.model.view import BreakerState, Finding
 from controller.pve.metered import Call, CallOutcome
 from controller.report.conditions import TYPES, statuses
 from controller.report.guests import GuestState
@@ -21,7 +23,26 @@ from controller.report.metrics import PASSING, Metrics, Scrape
 from controller.report.metrics.scrape import Exposition
 from controller.report.metrics.words import ARMING, METHODS, MOVES, OBJECTIONS, TickResult, born_moves
 from controller.specs import KINDS
-from tests.report.scene import CLUSTER, FLIGHT, SEEN, SPECS, SUCCESS, VIEW, board
+from tests.programs import program
+from tests.report.scene import (
+    CLUSTER,
+    FLIGHT,
+    FORESEEN,
+    LABEL,
+    MEMORY,
+    NOW,
+    PROGRESS,
+    PVE1,
+    PVE2,
+    SEEN,
+    SPECS,
+    SUCCESS,
+    UPID,
+    VIEW,
+    board,
+    crowded,
+    guest,
+)  # fmt: skip
 
 # As promtool and the Prometheus naming rules have it.
 _UNITS = ("_seconds", "_bytes", "_total", "_info", "_percent", "_ratio")
@@ -268,3 +289,135 @@ def test_findings_of_refused_moves_are_those_of_the_last_tick() -> None:
     assert value(metrics, "drover_preflight_findings", reason="LocalSnapshot") == 1
     metrics.publish(replace(VIEW, outcomes=()), {})
     assert value(metrics, "drover_preflight_findings", reason="NoSpace") == 0
+
+
+def test_promtool_finds_nothing_to_say_about_the_real_output() -> None:
+    _, metrics = board(FORESEEN)
+    text = exposed(metrics).text
+    done = subprocess.run([program("promtool"), "check", "metrics"], input=text, capture_output=True, check=False)
+    ours = [line for line in (done.stdout + done.stderr).decode().splitlines() if not line.startswith("process_")]
+    assert ours == []
+
+
+def test_who_asks_for_openmetrics_gets_the_task_of_a_move_as_exemplar() -> None:
+    _, metrics = board(replace(VIEW, outcomes=(replace(SUCCESS, upid=UPID),)))
+    made = exposed(metrics, "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5")
+    assert made.content_type.startswith("application/openmetrics-text")
+    text = made.text.decode()
+    assert f'# {{task="{UPID}"}} 41.5' in text
+    assert text.endswith("# EOF\n")
+    assert "# {" not in exposed(metrics).text.decode()
+
+
+def test_an_exemplar_is_never_longer_than_openmetrics_allows() -> None:
+    metrics = born()
+    path = "/nodes/{node}/" + "x" * 200
+    metrics.count_call(CLUSTER)(Call("GET", path, CallOutcome.OK, 200, 0.1))
+    assert value(metrics, "drover_api_request_seconds_count", method="GET") == 1
+
+
+def test_a_cluster_of_five_thousand_guests_has_no_more_than_two_thousand_series() -> None:
+    nodes = {NodeName(f"n{number:02}"): Load(1 << 40, 1 << 39, 157) for number in range(32)}
+    flights = {Vmid(1000 + n): replace(FLIGHT, id=n, identity=guest(1000 + n, "x", PVE1).identity) for n in range(16)}
+    view = crowded(5000)
+    assert view.plan is not None
+    view = replace(
+        view,
+        plan=replace(view.plan, loads=nodes, spare_bytes=-5),
+        memory=replace(view.memory, flights=flights),
+        progress=dict.fromkeys(flights, replace(PROGRESS, dirty_bytes_s=1.0)),
+    )
+    _, metrics = board(view)
+    assert 1000 < len(series(metrics, "")) <= 2000
+    assert value(metrics, "drover_capacity_limit_bytes") == 32 << 40
+    assert value(metrics, "drover_capacity_spare_bytes") == -5
+    assert value(metrics, "drover_node_guests", node="n07") == 157
+
+
+def test_series_of_a_move_are_there_while_it_is_under_way_and_no_longer() -> None:
+    metrics = born()
+    metrics.publish(VIEW, {})
+    labels = {"vmid": "101", "source": "pve1", "target": "pve2", "reason": "NodeMaintenance"}
+    assert value(metrics, "drover_move_sent_bytes", **labels) == PROGRESS.transferred_bytes
+    assert value(metrics, "drover_move_start_timestamp_seconds", **labels) == FLIGHT.started_at
+    assert value(metrics, "drover_migration_remaining_bytes") == 4 << 30
+    assert value(metrics, "drover_migration_rate_bytes_per_second") == PROGRESS.rate_bytes_s
+    metrics.publish(replace(VIEW, memory=replace(VIEW.memory, flights={}), progress={}), {})
+    assert not [name for name, pairs in series(metrics, "drover_move_") if dict(pairs).get("vmid")]
+    assert value(metrics, "drover_migration_remaining_bytes") == 0
+
+
+def test_the_plan_is_told_by_what_it_wants_and_what_it_waits_for() -> None:
+    _, metrics = board()
+    assert value(metrics, "drover_moves_wanted", reason="NodeMaintenance") == 2
+    assert value(metrics, "drover_guests_waiting", reason="SlotTaken") == 1
+    assert value(metrics, "drover_workqueue_depth", queue="Moves") == 2
+    assert value(metrics, "drover_workqueue_depth", queue="ReplicationJobs") == 0
+
+
+def test_a_tick_that_fails_is_an_error_and_who_does_not_hold_the_state_file_does_not_lead() -> None:
+    metrics = born()
+    assert value(metrics, "drover_leader_election_master_status") == 0
+    metrics.publish(VIEW, {})
+    assert value(metrics, "drover_leader_election_master_status") == 1
+    assert value(metrics, "drover_reconcile_errors_total") == 0
+    failed = replace(VIEW, ticks=VIEW.ticks + 1, connected=Finding(ok=False, why=Why.UNREACHABLE, message=""))
+    metrics.publish(failed, {}, leads=False)
+    metrics.tick_failed(CLUSTER)
+    assert value(metrics, "drover_leader_election_master_status") == 0
+    assert value(metrics, "drover_reconcile_errors_total") == 2
+
+
+def test_the_breaker_is_told_by_its_state() -> None:
+    metrics = born()
+    metrics.publish(replace(VIEW, breaker=BreakerState.HALF_OPEN, spared=(PVE2,)), {})
+    assert value(metrics, "drover_breaker", state="HalfOpen") == 1
+    assert value(metrics, "drover_breaker", state="Closed") == 0
+    assert value(metrics, "drover_breaker_nodes") == 1
+
+
+def test_a_drain_is_measured_against_what_was_foretold_when_it_began() -> None:
+    """Begun at NOW - 60; at NOW it was foretold to take 90 s more, and no order of its moves could beat 60 s more."""
+    metrics = born()
+    began = replace(MEMORY, begun={PVE1: Begun(LABEL, PVE1, NOW - 60)})
+    for later, drained in ((0, False), (30, False), (240, True)):
+        assert FORESEEN.plan is not None
+        [drain] = FORESEEN.plan.drains
+        drain = replace(drain, drained=drained, remaining_bytes=0 if drained else drain.remaining_bytes)
+        view = replace(FORESEEN, at=NOW + later, memory=began, plan=replace(FORESEEN.plan, drains=(drain,)))
+        metrics.publish(view, statuses(SPECS, (), view, {}))
+        if not drained:
+            assert value(metrics, "drover_drain_elapsed_seconds") == 60 + later
+            assert value(metrics, "drover_drain_foretold_seconds", estimate="Late") == 180
+            assert value(metrics, "drover_drain_remaining_bytes") == (65 - 4) << 30
+            ideal = (65 << 30) * (1 - (60 + later) / 120)
+            assert value(metrics, "drover_drain_bound_remaining_bytes") == pytest.approx(ideal)
+            assert value(metrics, "drover_drain_progress_ratio") < 0.5  # type: ignore[operator]  # there from birth
+            assert value(metrics, "drover_drain_guests", stage="Waiting") == 2
+            assert value(metrics, "drover_drain_guests", stage="Blocked") == 1
+    assert value(metrics, "drover_drain_elapsed_seconds") == 0
+    assert value(metrics, "drover_drain_progress_ratio") == 1
+    assert value(metrics, "drover_drain_makespan_seconds_sum") == 300
+    assert value(metrics, "drover_drain_makespan_ratio_sum") == 2.5
+
+
+def test_a_drain_that_was_over_before_it_was_first_seen_is_not_measured() -> None:
+    metrics = born()
+    assert VIEW.plan is not None
+    view = replace(VIEW, plan=replace(VIEW.plan, drains=(replace(VIEW.plan.drains[0], drained=True),)))
+    for _ in range(2):
+        metrics.publish(view, {})
+    assert value(metrics, "drover_drain_makespan_seconds_count") == 0
+
+
+def test_the_age_of_a_revision_counts_from_its_first_reading_here() -> None:
+    metrics = Metrics()
+
+    def said(name: str) -> float | None:
+        return metrics.registry.get_sample_value(f"drover_source_{name}")
+
+    for revision, at, complete in (("one", 5.0, True), ("one", 6.0, False), ("two", 7.0, True)):
+        metrics.source(revision=revision, errors=0, objects={}, at=at, complete=complete)
+        assert said("revision_timestamp_seconds") == (5.0 if revision == "one" else 7.0)
+        assert said("complete") == complete
+        assert said("last_success_timestamp_seconds") == (7.0 if revision == "two" else 5.0)
