@@ -176,7 +176,7 @@ def test_what_nodes_hold_and_what_is_left_when_the_largest_fails_is_told_in_byte
     assert decide(specs(), look, memory()).spare_bytes == (256 - 30) * GIB
     drained = decide(specs(in_maintenance("pve2")), look, memory())
     assert drained.spare_bytes == (128 - 30) * GIB, "a node in maintenance takes nobody"
-    assert decide(specs(), seen([*nodes, node("pve4", None)]), memory()).spare_bytes is None
+    assert decide(specs(), seen([*nodes, node("pve4", None)], []), memory()).spare_bytes is None
 
 
 def test_guests_that_ha_balances_are_left_to_it() -> None:
