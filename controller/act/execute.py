@@ -247,6 +247,7 @@ class _Starter:
             since=self.clock.wall(),
             expected=move.source,
             rebalances=move.rebalances,
+            asks=move.asks,
         )
 
     def _started(self, move: Move, flight: Flight, upid: Upid) -> Outcome:

@@ -32,6 +32,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "uncordon": "Put a node back in service, without the repository.",
         "wait": "Wait until an object has a condition.",
         "validate": "Check manifests without a cluster.",
+        "approve": "Release exactly the plan of a digest.",
         "confirm": "Let deletions happen that wait for it.",
         "look": "Look at every cluster now.",
         "rights": "Print what gives Drover its rights in a cluster.",

@@ -12,6 +12,7 @@ from controller.cli import options
 from controller.cli.table import Cell, columns, emit, paint, structured
 from controller.decide.explain import command_line
 from controller.decide.windows import opening
+from controller.model.approval import ANNOTATION
 from controller.model.ids import Vmid
 from controller.model.observed import Observed
 from controller.model.plan import Blocked, Move, Plan
@@ -148,15 +149,35 @@ def show(
     if plan.violations:
         yield from _heading("Does not hold yet", None)
         yield from (f"  {item.cause}: {item.message}" for item in plan.violations)
-    for drain in plan.drains:
-        if drain.hold is not None:
-            yield from _heading("On hold", None)
-            yield f"  {drain.ref}: {drain.hold}: {drain.message}"
+    yield from _holds(plan)
     yield from _outlook(plan)
     yield ""
     yield _sum(plan)
     if plan.cluster in specs.clusters and (plan.moves or plan.jobs or plan.ha.actions):
         yield from _held_back(specs.clusters[plan.cluster], plan)
+
+
+def _holds(plan: Plan) -> Iterator[str]:
+    """What people keep back: by asking to be asked, or by a limit."""
+    if plan.approvals:
+        yield from _heading("Approval", None)
+        yield from _approvals(plan)
+    for drain in plan.drains:
+        if drain.hold is not None:
+            yield from _heading("On hold", None)
+            yield f"  {drain.ref}: {drain.hold}: {drain.message}"
+
+
+def _approvals(plan: Plan) -> Iterator[str]:
+    for one in plan.approvals:
+        what = f"{one.gate}: {count_of(len(one.steps), 'step')}"
+        if one.released is not None:
+            yield paint(f"  {what}, released by {one.released.by} ({one.released.digest})", "good")
+            continue
+        yield paint(f"  {what} wait for it", "warn")
+        yield from (f"      {change}" for change in one.changes)
+        yield paint(f"      drover approve {one.digest}", "soft")
+        yield paint(f"      or on {one.gate}, or its PveCluster, annotation {ANNOTATION}: {one.digest!r}", "soft")
 
 
 def _outlook(plan: Plan) -> Iterator[str]:

@@ -10,6 +10,8 @@ from controller.decide.scene import Scene
 from controller.decide.solve.problem import Proof
 from controller.decide.stage import Stage
 from controller.decide.staging import Staging
+from controller.model.approval import Approval
+from controller.model.ha_rules import Coordination
 from controller.model.ids import NodeName, Vmid
 from controller.model.observed import Guest
 from controller.model.plan import Blocked, Move, Outlook, PowerAction, Waiting
@@ -25,6 +27,7 @@ class Board:
     blocked: dict[Vmid, Blocked] = field(default_factory=dict)
     flying: set[Vmid] = field(default_factory=set)
     staying: set[Vmid] = field(default_factory=set)  # left on a node in maintenance on purpose
+    approvals: list[Approval] = field(default_factory=list)
     power: list[PowerAction] = field(default_factory=list)
     forget_halted: set[Vmid] = field(default_factory=set)
     forget: set[Vmid] = field(default_factory=set)  # origins that mean nothing any more
@@ -80,6 +83,7 @@ class Draft:
     board: Board = field(default_factory=Board)
     downs: list[Guest] = field(default_factory=list)  # guests that leave by being shut down, and stay
     kept: dict[Vmid, NodeName] = field(default_factory=dict)  # places of guests that leave later
+    ha: Coordination = field(default_factory=Coordination)  # what is asked of PVE HA's rules
     staging: Staging = field(init=False)
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from controller.decide.draft import Board
 from controller.decide.explain import names
 from controller.decide.scene import Scene, seen_moving
 from controller.decide.unavailable import held
+from controller.model.approval import Approval
 from controller.model.desired import Maintenance
 from controller.model.ids import NodeName, Vmid
 from controller.model.plan import Drain, DrainMode
@@ -58,7 +59,10 @@ def _evacuation(scene: Scene, board: Board, maintenance: Maintenance, hold: str)
     # Seen twice: the rows of guests that somebody has just begun to create or move may be on their way.
     drained = empty and node in scene.memory.emptied
     late = is_overdue(scene, maintenance)
-    why = _hold(maintenance, hold, late=late)
+    unapproved = next((one for one in board.approvals if one.waits and _concerns(one, maintenance)), None)
+    why = _hold(maintenance, hold, late=late) or (Why.AWAITING_APPROVAL if unapproved is not None else None)
+    if unapproved is not None and why is Why.AWAITING_APPROVAL:
+        hold = f"{node} is emptied when that is approved: `drover approve {unapproved.digest}`"
     return Drain(
         ref=maintenance.ref,
         node=node,
@@ -78,6 +82,10 @@ def _evacuation(scene: Scene, board: Board, maintenance: Maintenance, hold: str)
         if hold and not drained
         else _sentence(node, remaining, moving, len(stuck), doubt or ("" if drained else "is looked at once more")),
     )
+
+
+def _concerns(asked: Approval, maintenance: Maintenance) -> bool:
+    return any(step.cause == maintenance.ref and step.source == maintenance.node for step in asked.steps)
 
 
 def _hold(maintenance: Maintenance, hold: str, *, late: bool) -> Why | None:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
+from controller.decide import approval
 from controller.decide.detour import way_out
 from controller.decide.draft import Draft
 from controller.decide.explain import copies, no_room, no_seat
@@ -53,12 +54,17 @@ def schedule(draft: Draft) -> None:
         startable, unready, now = found
         stuck = frozenset()
     draft.now = now
-    staged = _staged(draft, startable)
+    unreleased = approval.judge(draft, _as_shown(draft, startable))
+    staged = _staged(draft, startable, unreleased)
     for intent, chosen in startable:
         vmid = intent.guest.vmid
         # Where others step aside every place counts.
-        target = chosen if found else _elsewhere(draft, slots, traffic, intent, chosen)
-        move = _move(scene, intent, target)
+        asks = approval.gated(scene, intent.cause, vmid)  # then exactly what was approved is done
+        target = chosen if found or asks else _elsewhere(draft, slots, traffic, intent, chosen)
+        move = replace(_move(scene, intent, target), asks=asks)
+        if vmid in unreleased:
+            board.put(_unreleased(move, intent.guest, unreleased[vmid]))
+            continue
         if vmid in staged:
             move = replace(move, partners=_partners(draft, vmid) & staged.keys())
         if word := staged[vmid] if vmid in staged else draft.staging.step(move, intent.guest):
@@ -69,16 +75,36 @@ def schedule(draft: Draft) -> None:
         else:
             board.moves.append(move)
     _tell_waiting_from_deadlocked(draft, unready, stuck)
+    for word in [board.waiting[vmid] for vmid in unreleased.keys() & board.waiting.keys()]:
+        if word.move is not None:
+            board.put(_unreleased(word.move, scene.seen.guests[word.vmid], unreleased[word.vmid]))
     board.next_start = slots.next_start()
     if plan is not None:
         board.outlooks = _outlooks(draft, traffic, plan)
 
 
-def _staged(draft: Draft, startable: Iterable[_Assigned]) -> dict[Vmid, Waiting | Blocked | None]:
+def _as_shown(draft: Draft, startable: Iterable[_Assigned]) -> list[_Assigned]:
+    """Every move that is planned, those that begin with a detour with that."""
+    shown = {intent.guest.vmid: (intent, target) for intent, target in draft.board.assigned}
+    return list((shown | {intent.guest.vmid: (intent, target) for intent, target in startable}).values())
+
+
+def _unreleased(move: Move, guest: Guest, digest: str) -> Waiting:
+    text = f"{guest} goes to {move.target} when that is approved: `drover approve {digest}`; {move.message}"
+    return Waiting(move.vmid, Why.AWAITING_APPROVAL, text, move.cause, move)
+
+
+def _staged(
+    draft: Draft, startable: Iterable[_Assigned], unreleased: Mapping[Vmid, str]
+) -> dict[Vmid, Waiting | Blocked | None]:
     """What keeps those who set out together, known before the first of them starts: nobody leaves alone."""
     ends, words = _ends(draft), dict[Vmid, Waiting | Blocked | None]()
     pending = [(intent, target) for intent, target in startable if _sets_out(draft, intent.guest.vmid, ends)]
     for intent, target in pending:
+        if intent.guest.vmid in unreleased:
+            move = _move(draft.scene, intent, target)
+            words[intent.guest.vmid] = _unreleased(move, intent.guest, unreleased[intent.guest.vmid])
+            continue
         words[intent.guest.vmid] = draft.staging.step(_move(draft.scene, intent, target), intent.guest)
     progress = True
     while progress:

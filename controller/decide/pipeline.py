@@ -37,6 +37,7 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
             board.fly(vmid)
     for planner in (joint, homecoming, restart, voluntary):
         planner.plan(draft)
+    draft.ha = ha_coordinate.plan(scene)
     schedule(draft)
     staging = draft.staging
     coming = ahead.plan(draft)
@@ -61,7 +62,8 @@ def decide(specs: Specs, seen: Observed, memory: Memory) -> Plan:
         matched=scene.wanted.matched,
         jobs=(*staging.apart_from(wanted), *wanted),
         replicas=replicas,
-        ha=ha_coordinate.plan(scene),
+        ha=draft.ha,
+        approvals=tuple(board.approvals),
         power=tuple(board.power),
         forget_halted=tuple(sorted(board.forget_halted)),
         forget_origins=tuple(sorted(board.forget)),

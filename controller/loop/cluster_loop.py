@@ -20,6 +20,7 @@ from controller.loop.planner import Planner
 from controller.loop.publish import Publisher
 from controller.loop.requeue import FOLLOW_SECONDS, next_look_seconds
 from controller.loop.tick import Parts, tick
+from controller.model.approval import Approval
 from controller.model.errors import DroverError
 from controller.model.event import Event
 from controller.model.ids import ClusterName, NodeName
@@ -70,6 +71,7 @@ class ClusterLoop:
         self._store: Store | None = None
         self._ordered: tuple[Event, ...] = ()  # not told yet
         self._planned_on: object = None
+        self._verdicts = 0  # approvals given and taken back
         self._wiring = wiring
         self._wake = asyncio.Event()
         self._log = structlog.get_logger().bind(cluster=name)
@@ -99,6 +101,27 @@ class ClusterLoop:
         self._ordered += () if event is None else (event,)
         self._wake.set()
         return done
+
+    def approve(self, digest: str, *, by: str, withdraw: bool) -> str | None:
+        """Release the plan of this digest, or take that back; None when this cluster knows none. Raises DroverError."""
+        if self._store is None or self._view.plan is None:
+            return None
+        at = self._wiring.clock.wall()
+        if withdraw:
+            found = orders.withdraw(self._store, digest, by=by, at=at)
+        else:
+            found = orders.approve(self._store, self._view.plan, digest, by=by, at=at)
+        if found is None:
+            return None
+        self._ordered += (found[1],)
+        self._verdicts += 1
+        self._wake.set()
+        return found[0]
+
+    @property
+    def asked(self) -> tuple[Approval, ...]:
+        """What waits for approval."""
+        return tuple(one for one in self._view.plan.approvals if one.waits) if self._view.plan is not None else ()
 
     async def run(self) -> None:
         """Until cancelled. Faults of PVE, network and disk end in the view; what raises out of here is a fault of Drover."""
@@ -221,7 +244,7 @@ class ClusterLoop:
 
     def _intent(self) -> object:
         """Changes whenever people want something else."""
-        return id(self._held), self._store.memory().overrides if self._store is not None else {}
+        return id(self._held), self._verdicts, self._store.memory().overrides if self._store is not None else {}
 
     def _specs(self) -> Specs:
         return self._held.specs.for_cluster(self._name)

@@ -59,6 +59,17 @@ class Daemon:
             raise DroverError(Why.NOT_FOUND, f"there is no PveCluster {cluster!r} (known: {known})")
         return self._loops[name][0].order(NodeName(node), order, by=by, reason=reason)
 
+    def approve(self, digest: str, *, by: str, withdraw: bool) -> str:
+        """Release the plan of this digest in the cluster that has it, or take that back. Raises DroverError."""
+        for loop, _ in self._loops.values():
+            if (done := loop.approve(digest, by=by, withdraw=withdraw)) is not None:
+                return done
+        if withdraw:
+            raise DroverError(Why.NOT_FOUND, f"nothing is approved with the digest {digest}")
+        asked = [f"{one.digest} ({one.gate})" for loop, _ in self._loops.values() for one in loop.asked]
+        now = f"what waits now is {', '.join(asked)}" if asked else "nothing waits for approval"
+        raise DroverError(Why.NOT_FOUND, f"no plan with the digest {digest} waits for approval; {now}")
+
     async def _read(self) -> None:
         try:
             snapshot = await self._source.read()

@@ -5,14 +5,16 @@ Called by `loop.cluster_loop`.
 
 from controller.decide import ha_maintenance, overrides, rolling
 from controller.decide.maintenances import maintenances
+from controller.model.approval import ANNOTATION, Approved
 from controller.model.errors import DroverError, Rejected
 from controller.model.event import Event, EventType
 from controller.model.ids import NodeName, ObjectRef
 from controller.model.observed import HaNodeState, Observed
 from controller.model.override import Order, Override
-from controller.model.plan import DrainMode
+from controller.model.plan import DrainMode, Plan
 from controller.model.reasons import Why
 from controller.report.store import Store
+from controller.report.units import some
 from controller.specs import Mode, PveCluster, Specs
 
 
@@ -51,6 +53,33 @@ def carry_out(
     if given is not None and given.order is Order.DRAIN:
         return f"{node} is back in service; that was the drain of {given.by}", _event(node, put_back, reason, at)
     return f"{node} is in service", None
+
+
+def approve(store: Store, plan: Plan, digest: str, *, by: str, at: float) -> tuple[str, Event] | None:
+    """Release exactly the plan of this digest; None when nothing of this cluster has it. at: epoch seconds. Raises DroverError."""
+    asked = next((one for one in plan.approvals if one.digest == digest), None)
+    if asked is None:
+        return None
+    if asked.released is not None:
+        raise DroverError(Why.APPROVED, f"{digest} is approved already, by {asked.released.by}")
+    approved = Approved(asked.gate, digest, asked.steps, asked.stamps, by, at)
+    store.note_approvals({**store.memory().approvals, asked.gate: approved})
+    done = f"{by} approved {digest}: {some([str(step) for step in asked.steps])}"
+    return done, Event(EventType.NORMAL, Why.APPROVED, asked.gate, done, at, at)
+
+
+def withdraw(store: Store, digest: str, *, by: str, at: float) -> tuple[str, Event] | None:
+    """Take an approval back; None when nothing of this cluster was approved with this digest. Raises DroverError."""
+    known = store.memory().approvals
+    approved = next((one for one in known.values() if one.digest == digest and not one.used), None)
+    if approved is None:
+        return None
+    if approved.by_commit:
+        text = f"{digest} is approved by the repository: take it out of the annotation {ANNOTATION} there"
+        raise DroverError(Why.APPROVED, text)
+    store.note_approvals({gate: one for gate, one in known.items() if one is not approved})
+    done = f"{by} took the approval of {digest} back; what runs is left to finish"
+    return done, Event(EventType.NORMAL, Why.AWAITING_APPROVAL, approved.gate, done, at, at)
 
 
 def _event(node: NodeName, what: str, reason: str, at: float) -> Event:

@@ -12,7 +12,7 @@ from controller.act.breaker import Breaker
 from controller.act.ha_rules import RuleWriter
 from controller.act.hooks import Hooks
 from controller.clock import Clock
-from controller.decide import ha_maintenance, replication, rolling
+from controller.decide import approval, ha_maintenance, replication, rolling
 from controller.decide.called_off import called_off
 from controller.decide.windows import next_change
 from controller.loop.planner import Planner
@@ -27,7 +27,7 @@ from controller.model.reasons import Why
 from controller.model.view import ClusterView, Finding
 from controller.observe.cluster import Observer
 from controller.pve.client import PveClient
-from controller.report.events import of_turns
+from controller.report.events import of_approvals, of_turns
 from controller.report.store import Store
 from controller.specs import Mode, PveCluster, Specs
 from controller.specs.pvecluster import Coexistence
@@ -228,20 +228,22 @@ async def _planned(parts: Parts, specs: Specs, view: ClusterView, fuses: Breaker
         parts.store.note_replication(plan.replicas.deletions, plan.replicas.gone_since)
         parts.store.forget_halted(plan.forget_halted)
         parts.store.note_begun(_begun(view, plan, memory))
+        parts.store.note_approvals(approval.remembered(plan, memory, specs))
     except DroverError as error:
         return replace(view, armed=Finding(False, error.why, error.message), memory=parts.store.memory())
-    return replace(view, plan=plan, memory=parts.store.memory())
+    asked = of_approvals(view.plan, plan, at=view.seen.at)
+    return replace(view, plan=plan, memory=parts.store.memory(), events=(*view.events, *asked))
 
 
 def _with_the_past(store: Store, last: Plan | None, spared: Mapping[NodeName, str]) -> Memory:
     """What is remembered, with what the plan before wanted: one that is made anew while moves run should not change its mind."""
-    ended = store.attempts(breaker.ATTEMPTS)
+    ended, known = store.attempts(breaker.ATTEMPTS), store.memory()
     return replace(
-        store.memory(),
+        known,
         spared=spared,
         voluntary=tuple((each.vmid, each.at) for each in ended if each.lane is Lane.BALANCE),
         restless_since=last.restless_since if last is not None else None,
-        targets={move.vmid: move.target for move in last.all_moves} if last is not None else {},
+        targets=approval.targets(known) | ({move.vmid: move.target for move in last.all_moves} if last else {}),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from controller.model.approval import Approved
 from controller.model.ids import GuestIdentity, NodeName, ObjectRef, Upid, Vmid
 from controller.model.outcome import Progress
 from controller.model.override import Override
@@ -119,6 +120,7 @@ class Origin:
     since: float
     expected: NodeName  # where Drover last put it: elsewhere means that somebody moved it by hand
     rebalances: bool = False  # after the maintenance it goes where balance wants it, once, instead of home
+    asks: bool = False  # its maintenance says `approval: Manual`: it goes home when that is approved
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,9 @@ class Memory:
     overrides: Mapping[NodeName, Override] = field(default_factory=lambda: MappingProxyType({}))
     turns: Mapping[str, Turn] = field(default_factory=lambda: MappingProxyType({}))  # by `Turn.key`
     hooks: Mapping[str, HookRun] = field(default_factory=lambda: MappingProxyType({}))  # by `HookCall.key`
+    approvals: Mapping[ObjectRef, Approved] = field(
+        default_factory=lambda: MappingProxyType({})
+    )  # by what asked for it
     emptied: frozenset[NodeName] = frozenset()  # drains that the look before found empty; filled by the loop
     spared: Mapping[NodeName, str] = field(default_factory=lambda: MappingProxyType({}))  # by the breaker; the reason
     voluntary: tuple[

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
+from controller.model.approval import Approval
 from controller.model.conflict import Conflict
 from controller.model.ha_rules import Coordination
 from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName, ObjectRef, Vmid
@@ -55,6 +56,7 @@ class Move:
     returns: bool = False  # remember where it came from: it goes back there after the maintenance
     rebalances: bool = False  # or, with `returns`, it may be moved once by balance then
     aborts: bool = False  # stop it when its maintenance is called off
+    asks: bool = False  # it was approved, and so is its way back
     partners: frozenset[Vmid] = frozenset()  # it is kept together with them, and leaves only when they can
 
     @property
@@ -215,6 +217,7 @@ class Plan:
     ] = ()  # all that is asked of replication jobs, in this order; `act` takes a few at a time
     replicas: Replicas = field(default_factory=Replicas)
     ha: Coordination = field(default_factory=Coordination)  # rules of PVE HA that are written for policies
+    approvals: tuple[Approval, ...] = ()  # what objects with `approval: Manual` ask for, released or not
     power: tuple[PowerAction, ...] = ()  # guests that are asked to shut down or start
     forget_halted: tuple[Vmid, ...] = ()  # guests that run again, or are others by now
     forget_origins: tuple[Vmid, ...] = ()  # origins that no longer mean anything: moved by hand, another guest, Stay

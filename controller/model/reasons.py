@@ -168,6 +168,12 @@ class Why(StrEnum):
         "The estimated duration of the move, by size and learned rates, against the end of the window.",
         "Nothing if a later window is long enough; else make one longer, or let the move be faster.",
     )
+    AWAITING_APPROVAL = (
+        "AwaitingApproval",
+        "The object that wants it, or the whole cluster, says `approval: Manual`, and nobody has approved this plan yet.",
+        "The digest of what the object wants, against what was approved in the repository or with `drover approve`.",
+        "Read `drover plan`; then `drover approve DIGEST`, or commit the digest as annotation `drover.dev/approved-digest`.",
+    )
     DRAIN_FIRST = (
         "DrainFirst",
         "A node is being drained; that comes first.",
@@ -753,6 +759,12 @@ class Why(StrEnum):
         "Another Drover process holds the state file.",
         "The lock on the state file is taken.",
         "Stop the other process.",
+    )
+    APPROVED = (
+        "Approved",
+        "People have approved exactly what is wanted, or nothing is wanted that has to be approved.",
+        "The digest of what the object wants, against what was approved in the repository or with `drover approve`.",
+        "`drover approve --withdraw DIGEST`, or the annotation taken out of the repository, ends it; what runs is left to finish.",
     )
     OVERRIDDEN = (
         "Overridden",

@@ -162,6 +162,14 @@ class Stage:
         except DroverError as error:
             return error.message
 
+    def approve(self, digest: str, *, withdraw: bool = False) -> str:
+        """What an administrator types about the plan of a digest; returns the answer, a refusal included."""
+        assert self._daemon is not None, "the daemon does not run"
+        try:
+            return self._daemon.approve(digest, by="root", withdraw=withdraw)
+        except DroverError as error:
+            return error.message
+
     @property
     def running(self) -> bool:
         """Whether the daemon runs."""

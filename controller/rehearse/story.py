@@ -58,7 +58,7 @@ class Step(BaseModel):
     remove: str | None = None  # Kind/name; */* for all
     label: dict[str, str | None] | None = None  # node: value of drover.dev/maintenance; null takes it away
     text: dict[str, str | None] | None = None  # file name: raw text, for what is not valid; null removes the file
-    types: str | None = None  # `drain NODE` or `uncordon NODE`, as an administrator types it
+    types: str | None = None  # `drain NODE`, `uncordon NODE`, `approve DIGEST`, `withdraw DIGEST`: what people type
     do: str | None = None  # a fault or an administrator's act of the simulator, with `with` as its arguments
     with_: dict[str, object] = Field({}, alias="with")
     restart: bool = False  # kill the daemon and start it again
@@ -122,6 +122,12 @@ def label(manifests: Path, node: str, value: str | None) -> None:
     _write(manifests, {"kind": "PveNode", "metadata": {"name": node, "labels": labels}, "spec": {}})
 
 
+def _typed(stage: Stage, verb: str, subject: str) -> str:
+    if verb in ("approve", "withdraw"):
+        return stage.approve(subject, withdraw=verb == "withdraw")
+    return stage.order(_VERBS[verb], subject)
+
+
 async def perform(
     story: StoryFile, stage: Stage, manifests: Path, tell: Callable[[str], None] = lambda _: None
 ) -> None:
@@ -135,8 +141,7 @@ async def perform(
                 tell(deed)
             await _step(step, stage)
             if step.types is not None:
-                verb, node = step.types.split()
-                tell(f"  {stage.order(_VERBS[verb], node)}")
+                tell(f"  {_typed(stage, *step.types.split())}")
             edited = _edit(step, manifests) or edited
         if edited:  # what is saved in one moment is seen as one revision
             stage.source.changed()

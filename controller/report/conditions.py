@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from controller.model.approval import Approval
 from controller.model.condition import Status
 from controller.model.conflict import Conflict
 from controller.model.ids import NodeName, ObjectRef
@@ -29,10 +30,12 @@ from controller.specs import (
     Specs,
     not_yet,
 )
+from controller.specs.common import ApprovalMode
 
 __all__ = ["TYPES", "ObjectStatus", "statuses"]
 
 _OF_DRAINS = ("Draining", "Blocked", "DeadlineExceeded", "Drained")
+_ASKS = ("AwaitingApproval",)
 _COMMON = ("Accepted", "NotYetActedUpon")
 TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -45,14 +48,25 @@ TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "CapacitySufficient",
             "InsecureTransport",
             "ExternalBalancerDetected",
+            *_ASKS,
             *_COMMON,
         ),
         "PveNode": ("Ready", "Schedulable", "Draining", "Drained", "Overridden", "FileVanished", *_COMMON),
         "NodeMaintenance": (
             *("CapacityFeasible", "Draining", "Blocked", "DeadlineExceeded", "Drained", "RolledOut"),
+            *_ASKS,
             *_COMMON,
         ),
-        "PlacementPolicy": ("Compliant", "Feasible", "Conflicted", "Split", "WrittenToHa", "Progressing", *_COMMON),
+        "PlacementPolicy": (
+            "Compliant",
+            "Feasible",
+            "Conflicted",
+            "Split",
+            "WrittenToHa",
+            "Progressing",
+            *_ASKS,
+            *_COMMON,
+        ),
         "MigrationPolicy": _COMMON,
         "ReplicationPolicy": (*replication.TYPES, *_COMMON),
     }
@@ -81,11 +95,11 @@ def statuses(
     for resource in now.specs:
         ref, old = resource.ref, previous.get(resource.ref)
         told = _of(resource, now, old, gone=resource.name in vanished_nodes)
-        common = [_accepted(resource, broken.get(ref, ()), now), *_not_yet(resource)]
+        common = [*_asks(ref, now), _accepted(resource, broken.get(ref, ()), now), *_not_yet(resource)]
         found[ref] = told.status(now, old, common, resource.metadata.generation)
     for ref, drains in now.drains.items():
         if ref not in found:
-            implied = [_implied(ref, now)]
+            implied = [*_asks(ref, now), _implied(ref, now)]
             found[ref] = _maintenance(drains, now, previous.get(ref)).status(now, previous.get(ref), implied, 0)
     return found
 
@@ -164,6 +178,39 @@ def _accepted(resource: Resource, problems: Sequence[Problem], now: _Now) -> Sta
     if resource.spec.suspend:
         return say("Accepted", True, Why.SUSPENDED, "valid and suspended: it starts nothing new")
     return say("Accepted", True, Why.ACCEPTED)
+
+
+def _asks(ref: ObjectRef, now: _Now) -> list[Statement]:
+    """Whether people have released what the object wants; nothing is said of objects that ask nobody.
+
+    A PveCluster speaks for objects that are gone and whose guests go home, too.
+    """
+    plan = now.view.plan
+    if plan is None:
+        return []
+    known = {each.ref for each in now.specs} | now.drains.keys()
+    orphans = [one for one in plan.approvals if one.gate not in known] if ref.kind == "PveCluster" else []
+    asked = [one for one in plan.approvals if one.gate == ref] + orphans
+    open_ones = [one for one in asked if one.waits]
+    if open_ones:
+        return [say("AwaitingApproval", True, Why.AWAITING_APPROVAL, "; ".join(_question(one) for one in open_ones))]
+    if asked:
+        said = "; ".join(f"{one.released.by} approved {one.released.digest}" for one in asked if one.released)
+        return [say("AwaitingApproval", False, Why.APPROVED, said)]
+    return [say("AwaitingApproval", False, Why.APPROVED)] if _may_ask(ref, now.specs) else []
+
+
+def _may_ask(ref: ObjectRef, specs: Specs) -> bool:
+    resource = next((each for each in specs if each.ref == ref), None)
+    if not isinstance(resource, PveCluster | NodeMaintenance | PlacementPolicy):
+        return False
+    return resource.spec.approval is ApprovalMode.MANUAL
+
+
+def _question(asked: Approval) -> str:
+    what = f"{count_of(len(asked.steps), 'step')} of {asked.gate} to approve"
+    changed = f" The plan is not what was approved: {some(list(asked.changes), 5)}." if asked.changes else ""
+    return f"{what}: {some([str(step) for step in asked.steps], 5)}. `drover approve {asked.digest}`.{changed}"
 
 
 def _not_yet(resource: Resource) -> list[Statement]:

@@ -30,6 +30,10 @@ class Mind(Protocol):
         """Wake every loop."""
         ...
 
+    def approve(self, digest: str, *, by: str, withdraw: bool) -> str:
+        """Release the plan of that digest, or take that back, and say what was done. Raises DroverError."""
+        ...
+
     def order(self, cluster: str, node: str, order: Order, *, by: str, reason: str) -> str:
         """Carry out an order about a node and say what was done. Raises DroverError."""
         ...
@@ -50,6 +54,16 @@ def application(mind: Mind) -> web.Application:
         mind.look_again()
         return _answer(200, "looking again")
 
+    async def on_approve(request: web.Request) -> web.StreamResponse:
+        body = await _body(request)
+        digest, by, withdraw = body.get("digest"), body.get("by"), body.get("withdraw", False)
+        if not (isinstance(digest, str) and isinstance(by, str) and isinstance(withdraw, bool) and digest and by):
+            return _answer(400, 'the body has to be {"digest": "...", "by": "...", "withdraw": false}')
+        try:
+            return _answer(200, mind.approve(digest, by=by, withdraw=withdraw))
+        except DroverError as error:
+            return _answer(409, error.message)
+
     async def on_order(request: web.Request) -> web.StreamResponse:
         body = await _body(request)
         cluster, node, by, reason = (body.get(key, "") for key in ("cluster", "node", "by", "reason"))
@@ -63,7 +77,7 @@ def application(mind: Mind) -> web.Application:
             return _answer(409, error.message)
 
     app = web.Application(client_max_size=4096)
-    app.add_routes([web.post("/confirm", on_confirm), web.post("/look", on_look)])
+    app.add_routes([web.post("/confirm", on_confirm), web.post("/look", on_look), web.post("/approve", on_approve)])
     app.add_routes([web.post(path, on_order) for path in _ORDERS])
     return app
 

@@ -11,10 +11,11 @@ from controller.model.condition import Condition, Status
 from controller.model.event import Event, EventType
 from controller.model.ids import GuestKind, ObjectRef
 from controller.model.outcome import Outcome, Result
+from controller.model.plan import Plan
 from controller.model.reasons import Why
 from controller.model.turn import Turn, TurnPhase
 from controller.report.statement import ObjectStatus
-from controller.report.units import duration, size
+from controller.report.units import duration, size, some
 from controller.specs import Problem
 
 
@@ -71,6 +72,8 @@ class Told(StrEnum):
     REPLICATION_CONFLICT_OVER = "ReplicationConflictOver"
     POLICY_CONFLICTED = "PolicyConflicted"
     POLICY_AGREES = "PolicyAgrees"
+    APPROVAL_WANTED = "ApprovalWanted"
+    APPROVAL_OVER = "ApprovalOver"
     GROUP_SPLIT = "GroupSplit"
     GROUP_WHOLE = "GroupWhole"
     ACCEPTED = "Accepted"
@@ -98,6 +101,7 @@ _OF_RESULT: Mapping[Result, tuple[EventType, Told]] = {
     Result.UNKNOWN: (EventType.WARNING, Told.ANSWER_LOST),
 }
 
+_ASKING = ("PveCluster", "NodeMaintenance", "PlacementPolicy")
 _NORMAL, _WARNING = EventType.NORMAL, EventType.WARNING
 _OF_FLIP: Mapping[tuple[str, str, Status], tuple[EventType, Told]] = {
     ("NodeMaintenance", "Draining", Status.TRUE): (_NORMAL, Told.DRAIN_STARTED),
@@ -117,6 +121,8 @@ _OF_FLIP: Mapping[tuple[str, str, Status], tuple[EventType, Told]] = {
     ("ReplicationPolicy", "Conflicted", Status.FALSE): (_NORMAL, Told.REPLICATION_CONFLICT_OVER),
     ("PlacementPolicy", "Conflicted", Status.TRUE): (_WARNING, Told.POLICY_CONFLICTED),
     ("PlacementPolicy", "Conflicted", Status.FALSE): (_NORMAL, Told.POLICY_AGREES),
+    **{(kind, "AwaitingApproval", Status.TRUE): (_WARNING, Told.APPROVAL_WANTED) for kind in _ASKING},
+    **{(kind, "AwaitingApproval", Status.FALSE): (_NORMAL, Told.APPROVAL_OVER) for kind in _ASKING},
     ("PlacementPolicy", "Split", Status.TRUE): (_NORMAL, Told.GROUP_SPLIT),
     ("PlacementPolicy", "Split", Status.FALSE): (_NORMAL, Told.GROUP_WHOLE),
     ("PveCluster", "Connected", Status.FALSE): (_WARNING, Told.DISCONNECTED),
@@ -150,7 +156,7 @@ _SILENT_AT_FIRST = frozenset(
     {
         *(Told.DRAIN_UNBLOCKED, Told.POLICY_COMPLIANT, Told.NODE_READY, Told.ACCEPTED, Told.QUORUM_GAINED),
         *(Told.REPLICAS_IN_SYNC, Told.REPLICAS_RENEWED, Told.REPLICATION_RECOVERED, Told.REPLICATION_CONFLICT_OVER),
-        *(Told.POLICY_AGREES, Told.GROUP_WHOLE),
+        *(Told.POLICY_AGREES, Told.GROUP_WHOLE, Told.APPROVAL_OVER),
     }
 )
 
@@ -192,6 +198,22 @@ def of_flips(old: Mapping[ObjectRef, ObjectStatus], new: Mapping[ObjectRef, Obje
     ended = sorted(ref for ref in set(old) - set(new) if ref.kind == "NodeMaintenance")
     found += [Event(_NORMAL, Told.MAINTENANCE_ENDED, ref, "maintenance is over", at, at) for ref in ended]
     return found
+
+
+def of_approvals(old: Plan | None, new: Plan, *, at: float) -> tuple[Event, ...]:
+    """Events for questions that are others than before: whoever has read the old one has to read again."""
+    before = {one.gate: one for one in old.approvals} if old is not None else {}
+    told = []
+    for now in new.approvals:
+        was = before.get(now.gate)
+        if now.waits and was is not None and was.waits and now.digest != was.digest:
+            news = [f"added: {step}" for step in now.steps if step not in was.steps]
+            news += [f"wanted no more: {step}" for step in was.steps if step not in now.steps]
+            what = (
+                f"{now.digest} instead of {was.digest} waits for approval: {some(news or ['the specs behind it'], 5)}"
+            )
+            told.append(Event(_WARNING, Told.APPROVAL_WANTED, now.gate, what, at, at))
+    return tuple(told)
 
 
 def of_turns(old: Mapping[str, Turn], new: Iterable[Turn], *, at: float) -> tuple[Event, ...]:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
+from controller.model.approval import Approved
 from controller.model.ids import NodeName, Vmid
 from controller.model.memory import (
     Backoff,
@@ -43,9 +44,11 @@ HALTED = TypeAdapter(Halted)
 BEGUN = TypeAdapter(Begun)
 TURN = TypeAdapter(Turn)
 HOOK = TypeAdapter(HookRun)
+APPROVED = TypeAdapter(Approved)
 
 
 OVERRIDES = "overrides"
+APPROVALS = "approvals"
 HALTS = "halted"
 BEGINNINGS = "begun"
 TURNS = "turns"
@@ -76,6 +79,7 @@ def memory(database: sqlite3.Connection) -> Memory:
     halts = (HALTED.validate_json(body) for body in statefile.notes(database, HALTS))
     turns = (TURN.validate_json(body) for body in statefile.notes(database, TURNS))
     hooks = (HOOK.validate_json(body) for body in statefile.notes(database, HOOKS))
+    approvals = (APPROVED.validate_json(body) for body in statefile.notes(database, APPROVALS))
     beginnings = (BEGUN.validate_json(body) for body in statefile.notes(database, BEGINNINGS))
     return Memory(
         flights={flight.vmid: flight for flight in flights},
@@ -86,6 +90,7 @@ def memory(database: sqlite3.Connection) -> Memory:
         links={NodeName(node): LINK.validate_json(body) for node, body in statefile.rows(database, "links")},
         media={ejected.identity.vmid: ejected for ejected in media},
         replication=_replication(database),
+        approvals={approved.gate: approved for approved in approvals},
         overrides={override.node: override for override in overrides},
         halted={halted.identity.vmid: halted for halted in halts},
         begun={begun.node: begun for begun in beginnings},

@@ -4,9 +4,10 @@ Written by `act` and `loop`; a part of `report.store.Store`.
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from controller.model.ids import NodeName, Vmid
+from controller.model.approval import Approved
+from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.memory import Begun, Halted
 from controller.model.override import Override
 from controller.model.turn import HookRun, Turn
@@ -74,6 +75,19 @@ class MaintenanceStore(StoreBase):
 
         if gone:
             self._remember("forget_hooks", work)
+
+    def note_approvals(self, approvals: Mapping[ObjectRef, Approved]) -> None:
+        """Remember exactly these approvals; nothing is written when they are known."""
+        known = self._memory.approvals
+        changed = {r: approvals.get(r) for r in known.keys() | approvals.keys() if known.get(r) != approvals.get(r)}
+
+        def work(database: sqlite3.Connection) -> None:
+            for ref, one in changed.items():
+                body = None if one is None else recall.text(recall.APPROVED, one)
+                statefile.note(database, recall.APPROVALS, str(ref), body)
+
+        if changed:
+            self._remember("note_approvals", work)
 
     def set_override(self, override: Override) -> None:
         """Remember an order about a node, in place of an earlier one."""

@@ -101,6 +101,17 @@ def plan_data(
             }
             for item in plan.conflicts
         ],
+        "approvals": [
+            {
+                "object": str(one.gate),
+                "digest": one.digest,
+                "released": not one.waits,
+                "by": one.released.by if one.released is not None else "",
+                "steps": [str(step) for step in one.steps],
+                "changes": list(one.changes),
+            }
+            for one in plan.approvals
+        ],
         "jobs": [_job(action) for action in plan.jobs],
         "haRules": [
             {"verb": str(a.verb), "rule": a.rule.name, "cause": str(a.cause), "message": a.message}

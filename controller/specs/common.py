@@ -59,11 +59,19 @@ class Meta(Model):
     annotations: Annotated[
         Mapping[LabelKey, Annotated[str, Field(max_length=262_144)]], Field(max_length=MAX_LABELS)
     ] = Field(default_factory=dict)
-    """Text for other tools; Drover does not read it."""
+    """Text for other tools. Drover reads one: `drover.dev/approved-digest`, digests of plans that are approved, on the object that
+    says `approval: Manual` or on its PveCluster, with commas between them."""
     uid: Annotated[str, Field(max_length=64)] = ""
     """Assigned by the source; leave it out of files."""
     generation: Annotated[int, Field(ge=0)] = 0
     """Counts changes of the spec; assigned by the source, leave it out of files."""
+
+
+class ApprovalMode(StrEnum):
+    """Whether people release what Drover wants to do."""
+
+    AUTOMATIC = "Automatic"
+    MANUAL = "Manual"
 
 
 class ClusterRef(Model):

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from controller.model.ids import ClusterName
 from controller.specs.base import Model, PveNodeName, Rule, Seconds, Text, exactly_one, exactly_one_cel, says
-from controller.specs.common import Column, CommonSpec, GuestSelector, Kind, LabelSelector
+from controller.specs.common import ApprovalMode, Column, CommonSpec, GuestSelector, Kind, LabelSelector
 
 
 class MaintenanceMode(StrEnum):
@@ -95,6 +95,8 @@ class MaintenanceTemplate(Model):
     """Let the evacuation break placement rules that Must hold."""
     after_maintenance: AfterMaintenance = AfterMaintenance.RETURN
     """Return: back to where they came from. Stay: where they are. Rebalance: balanced once, as far as that levels the nodes."""
+    approval: ApprovalMode = ApprovalMode.AUTOMATIC
+    """Manual: guests leave, and come back, only when people have approved exactly these moves."""
     on_cancel: OnCancel = OnCancel.FINISH_RUNNING
     """What happens to running moves when maintenance is called off. A move that AbortRunning can still stop leaves its guest
     running where it was."""

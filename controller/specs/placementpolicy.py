@@ -19,7 +19,16 @@ from controller.specs.base import (
     exactly_one,
     exactly_one_cel,
 )
-from controller.specs.common import NODE_LABEL, Column, CommonSpec, GuestSelector, Kind, LabelSelector, Listed
+from controller.specs.common import (
+    NODE_LABEL,
+    ApprovalMode,
+    Column,
+    CommonSpec,
+    GuestSelector,
+    Kind,
+    LabelSelector,
+    Listed,
+)
 
 
 class Enforcement(StrEnum):
@@ -107,6 +116,8 @@ class PlacementPolicySpec(CommonSpec):
     """How much a Should is worth among others."""
     correct_existing: bool | None = None
     """Move guests that are placed wrongly now; true for Must and false for Should unless given."""
+    approval: ApprovalMode = ApprovalMode.AUTOMATIC
+    """Manual: what the policy wants moved is moved only when people have approved exactly these moves."""
     node_affinity: NodeAffinity | None = None
     """Only on these nodes."""
     node_anti_affinity: NodeAntiAffinity | None = None

@@ -26,7 +26,16 @@ from controller.specs.base import (
     Word,
     says,
 )
-from controller.specs.common import MAINTENANCE_LABEL, ClusterRef, Column, GuestSelector, Kind, Listed, TagSelector
+from controller.specs.common import (
+    MAINTENANCE_LABEL,
+    ApprovalMode,
+    ClusterRef,
+    Column,
+    GuestSelector,
+    Kind,
+    Listed,
+    TagSelector,
+)
 from controller.specs.nodemaintenance import MaintenanceTemplate
 
 Endpoint = Annotated[
@@ -334,6 +343,8 @@ class PveClusterSpec(Model):
     """How certificates are checked."""
     mode: Mode = Mode.PLAN
     """Observe: look only. Plan: compute and show. Enforce: act."""
+    approval: ApprovalMode = ApprovalMode.AUTOMATIC
+    """Manual: no guest is moved or shut down, and no rule of PVE HA is written, before people have approved exactly that."""
     managed_guests: GuestSelector = Field(default_factory=lambda: GuestSelector(tags=TagSelector(none=("unmanaged",))))
     """Guests that may be moved; all others are load. By default all without the tag `unmanaged`."""
     limits: Limits = Field(default_factory=Limits)

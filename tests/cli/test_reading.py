@@ -343,3 +343,15 @@ def test_confirm_without_a_daemon_says_so(said: Said, tmp_path: object) -> None:
     done = said("confirm", "x", "--socket", f"{tmp_path}/nobody.sock")
     assert done.exit_code == 1
     assert "is `drover run` running?" in done.stderr
+
+
+def test_approve_goes_over_the_socket(said: Said, daemon: Daemon) -> None:
+    socket = str(daemon.socket)
+    assert said("approve", "7012f1962e95", "--by", "eve", "--socket", socket).output == "7012f1962e95: approved\n"
+    assert said("approve", "--withdraw", "7012f1962e95", "--by", "eve", "--socket", socket).exit_code == 0
+    refused = said("approve", "nothing", "--by", "eve", "--socket", socket)
+    assert (refused.exit_code, refused.stderr) == (
+        1,
+        "Error: no plan with the digest nothing waits for approval\n",
+    )
+    assert daemon.told == ["approve 7012f1962e95 by eve", "withdraw 7012f1962e95 by eve"]

@@ -272,6 +272,12 @@ class Mind:
     def look_again(self) -> None:
         self.told.append("look")
 
+    def approve(self, digest: str, *, by: str, withdraw: bool) -> str:
+        if digest == "nothing":
+            raise DroverError(Why.NOT_FOUND, f"no plan with the digest {digest} waits for approval")
+        self.told.append(f"{'withdraw' if withdraw else 'approve'} {digest} by {by}")
+        return f"{digest}: {'withdrawn' if withdraw else 'approved'}"
+
     def order(self, cluster: str, node: str, order: Order, *, by: str, reason: str) -> str:
         if node == "nowhere":
             raise DroverError(Why.UNKNOWN_NODE, f"there is no node {node}")
