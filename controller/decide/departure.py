@@ -2,6 +2,7 @@
 
 from controller.decide.draft import Board
 from controller.decide.gate import blocked
+from controller.decide.rights import no_power
 from controller.decide.scene import Scene
 from controller.model.desired import Leaving, Maintenance
 from controller.model.memory import Halted
@@ -71,7 +72,11 @@ def shut_down(scene: Scene, board: Board, maintenance: Maintenance, guest: Guest
         board.say(blocked(guest, Why.DID_NOT_SHUT_DOWN, text, ref))
         return
     elsewhere = of(scene, maintenance, guest) is Leaving.SHUTDOWN_AND_RESTART_ELSEWHERE
-    if noted is None or noted.node != guest.node or not noted.sent:
+    begun = noted is not None and noted.node == guest.node and noted.sent
+    if not begun and (denied := no_power(scene.seen, guest.vmid)):
+        text = f"{guest} can't be shut down, as {ref} says: {denied}"
+        board.say(blocked(guest, Why.PERMISSION_MISSING, text, ref))
+    elif noted is None or not begun:
         said = "ShutdownRemaining" if is_overdue(scene, maintenance) else "Shutdown"
         then = "it is moved and started elsewhere" if elsewhere else "it is started again after the maintenance"
         text = f"{guest} is shut down because {ref} says {said}; {then}"

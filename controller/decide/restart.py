@@ -2,6 +2,7 @@
 
 from controller.decide.draft import Draft
 from controller.decide.gate import blocked
+from controller.decide.rights import no_power
 from controller.decide.scene import Scene
 from controller.model.memory import Halted
 from controller.model.observed import Guest
@@ -34,6 +35,8 @@ def _start(draft: Draft, scene: Scene, guest: Guest, noted: Halted) -> None:
     if guest.lock or node is None or not node.usable:
         trouble = f"it is locked ({guest.lock})" if guest.lock else f"{guest.node} is not in service"
         board.say(Waiting(guest.vmid, Why.STARTING_AGAIN, f"{guest} is started again later: {trouble}", cause))
+    elif not noted.started_at and (denied := no_power(scene.seen, guest.vmid)):
+        board.say(blocked(guest, Why.PERMISSION_MISSING, f"{guest} can't be started again: {denied}", cause))
     elif not noted.started_at:
         text = f"{guest} is started on {guest.node}: it was shut down only for {cause}"
         board.power.append(PowerAction(PowerVerb.START, guest.identity, guest.name, guest.node, cause, text))

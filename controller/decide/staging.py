@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from controller.decide.explain import BROKEN
 from controller.decide.gate import blocked
 from controller.decide.replicable import Load
+from controller.decide.rights import no_jobs
 from controller.decide.scene import Scene
 from controller.decide.words import size
 from controller.model.ids import NodeName, ObjectRef, Vmid
@@ -94,6 +95,9 @@ class Staging:
         text = f"{guest} is replicated to {move.target} first, so that {amount} need not move with it"
         taken = frozenset(job.id for job in self.scene.jobs.get(guest.vmid, ()))
         job_id = free_job_id(guest.vmid, taken)
+        if denied := no_jobs(self.scene.seen, guest.vmid):
+            said = f"{guest} can't be replicated to {move.target}: {denied}"
+            return blocked(guest, Why.PERMISSION_MISSING, said, move.cause)
         if refused := self._refusal(move):
             if refused.until <= self.scene.seen.at:  # asked for again, and blocked until that is granted
                 self._do(move, JobVerb.CREATE, job_id, text, Why.REPLICATE_FIRST)

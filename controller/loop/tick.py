@@ -224,6 +224,7 @@ async def _planned(parts: Parts, specs: Specs, view: ClusterView, fuses: Breaker
         memory = replace(_with_the_past(parts.store, view.plan, spared), emptied=_emptied(view), progress=view.progress)
         plan = await parts.planner(specs, view.seen, memory)
         parts.observer.need_configs(plan.unread)
+        parts.observer.hindered(by_rights=plan.hindered_by_rights)
         parts.store.forget_origins(plan.forget_origins)
         parts.store.note_replication(plan.replicas.deletions, plan.replicas.gone_since)
         parts.store.forget_halted(plan.forget_halted)

@@ -13,6 +13,7 @@ from controller.model.facts import Facts, HaRule
 from controller.model.ids import ClusterName, GuestIdentity, GuestKind, NodeName, Upid, Vmid
 from controller.model.outcome import Progress
 from controller.model.replication import NodeClock, ReplicationState
+from controller.model.rights import Rights
 
 
 class Power(StrEnum):
@@ -241,6 +242,7 @@ class Observed:
     clocks: Mapping[NodeName, NodeClock] = field(default_factory=lambda: MappingProxyType({}))  # of nodes with jobs
     configs: Mapping[Vmid, GuestConfig] = field(default_factory=lambda: MappingProxyType({}))
     skipped_rows: int = 0  # rows of PVE's lists that made no sense and were left out
+    rights: Rights = field(default_factory=Rights)  # of the token
     partial: bool = False  # the token lacks rights, so rows may be missing
     ha_rules: tuple[HaRule, ...] = ()  # in force, as last read; groups of PVE 8 among them
     ha_rules_off: tuple[HaRule, ...] = ()  # those that HA does not follow

@@ -242,6 +242,12 @@ class Plan:
         return self.moves + tuple(item.move for item in self.waiting if item.move is not None)
 
     @property
+    def hindered_by_rights(self) -> bool:
+        """Whether something is held up because the token lacks a right."""
+        reasons = [*(word.why for word in self.blocked), *(item.why for item in self.replicas.lacking)]
+        return Why.PERMISSION_MISSING in reasons
+
+    @property
     def digest(self) -> str:
         """Twelve hex digits over moves, reasons and spec generations; no times and no measured numbers, so it can be approved."""
         content = {

@@ -648,7 +648,7 @@ class Why(StrEnum):
         "PermissionMissing",
         "The token lacks rights, so parts of the cluster stay invisible or unchangeable.",
         "PVE answers 403, or `/access/permissions` of the token lacks a privilege.",
-        "Run the `pveum` lines that `drover rights` prints, for jobs, shutdowns and HA rules with the options of its help.",
+        "Run the `pveum` lines that `drover rights` prints; with `--manifests` they have all that your manifests ask for.",
     )
     WRONG_CLUSTER = (
         "WrongCluster",

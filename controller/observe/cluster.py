@@ -32,6 +32,7 @@ from controller.model.observed import (
     Task,
 )
 from controller.model.reasons import Why
+from controller.model.rights import Rights
 from controller.observe import selfcheck
 from controller.observe.configs import ConfigCache
 from controller.observe.facts import FactReader, Subject
@@ -97,6 +98,8 @@ class Observer:
         self._locked_since: dict[Vmid, float] = {}
         self._migrating_since: dict[Vmid, float] = {}
         self._missing: tuple[selfcheck.Missing, ...] = ()
+        self._rights_seen = Rights()
+        self._hindered = False
         self._rights_at = 0.0
         self._facts = FactReader(client, clock)
         self._replication = ReplicationWatch(client, clock)
@@ -110,9 +113,8 @@ class Observer:
     @property
     def missing_rights(self) -> tuple[str, ...]:
         """The `pveum` lines that would grant what is missing; () when nothing is."""
-        return selfcheck.pveum_lines(
-            self._token_id, self._missing, self._oldest_version(), ha_rules=self._writes_ha_rules
-        )
+        extras = (selfcheck.Extra.HA_RULES,) if self._writes_ha_rules else ()
+        return selfcheck.pveum_lines(self._token_id, self._missing, self._oldest_version(), extras)
 
     def ages(self) -> Mapping[Part, float | None]:
         """Seconds since each part was read; None = never."""
@@ -130,6 +132,10 @@ class Observer:
     def need_configs(self, vmids: Collection[Vmid]) -> None:
         """A plan waits for the configs of these guests: the next looks read them before others, and more at once."""
         self._configs.need(vmids)
+
+    def hindered(self, by_rights: bool) -> None:
+        """Whether something can't be planned because the token lacks a right: its rights are then looked at more often."""
+        self._hindered = by_rights
 
     def expect(self, *, writes_ha_rules: bool) -> None:
         """Say what the token has to be able to do besides the usual."""
@@ -158,7 +164,7 @@ class Observer:
             self._ha_rules, self._ha_balances = HaRules(), False
         self._freshness.note(Part.CLUSTER, now, ok=not isinstance(core, BaseException))
         if self._rights_may_be_gone(core):
-            await self._refresh(Part.RIGHTS, now, self._read_rights, self._keep_rights)
+            await self._refresh(Part.RIGHTS, now, self._client.permissions, self._keep_rights)
         for part in rest:
             _value(part)
         return self._observed(at, *_value(core))
@@ -302,26 +308,22 @@ class Observer:
         self._jobs = jobs
         self._replication.see(jobs)
 
-    def _keep_rights(self, missing: tuple[selfcheck.Missing, ...]) -> None:
-        self._missing = missing
+    def _keep_rights(self, permissions: Mapping[str, Mapping[str, bool]]) -> None:
+        self._rights_seen = Rights(permissions)
+        self._missing = selfcheck.check(permissions, version=self._oldest_version(), ha_rules=self._writes_ha_rules)
 
     async def _rights(self, now: float) -> None:
         """Missing rights are looked at more often: somebody may be granting them right now."""
-        again = bool(self._missing) and now - self._rights_at >= RIGHTS_AGAIN_SECONDS
+        again = (bool(self._missing) or self._hindered) and now - self._rights_at >= RIGHTS_AGAIN_SECONDS
         if again or self._freshness.due(Part.RIGHTS, now):
             self._rights_at = now
-            await self._refresh(Part.RIGHTS, now, self._read_rights, self._keep_rights)
+            await self._refresh(Part.RIGHTS, now, self._client.permissions, self._keep_rights)
 
     def _rights_may_be_gone(self, core: tuple[ClusterStatus, Resources, tuple[Task, ...]] | BaseException) -> bool:
         """PVE leaves out what a token may no longer see: fewer guests than before are a reason to ask."""
         if self._missing or isinstance(core, BaseException):
             return isinstance(core, Denied) and not self._missing
         return not self._guests.keys() <= {guest.vmid for guest in core[1].guests}
-
-    async def _read_rights(self) -> tuple[selfcheck.Missing, ...]:
-        return selfcheck.check(
-            await self._client.permissions(), version=self._oldest_version(), ha_rules=self._writes_ha_rules
-        )
 
     async def _background(self, now: float) -> None:
         """Configs and versions: as many as come in time; a node that keeps us waiting is left alone for a while."""
@@ -391,6 +393,7 @@ class Observer:
             clocks=self._replication.clocks,
             configs=MappingProxyType(configs),
             skipped_rows=rows.skipped,
+            rights=self._rights_seen,
             partial=any(missing.hides for missing in self._missing),
             ha_rules=self._ha_rules.rules,
             ha_rules_off=self._ha_rules.off,

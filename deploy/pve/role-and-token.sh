@@ -9,6 +9,6 @@ pveum user add 'drover@pve' --comment 'Drover'
 # Prints the secret, this once: it goes into /etc/drover/lab.token on the machine that Drover runs on.
 pveum user token add 'drover@pve' 'main' --privsep 1
 
-pveum role add DroverController --privs 'Sys.Audit,VM.Audit,VM.Migrate,Datastore.Audit,Pool.Audit,Mapping.Audit,SDN.Audit,VM.Config.CDROM' || pveum role modify DroverController --privs 'Sys.Audit,VM.Audit,VM.Migrate,Datastore.Audit,Pool.Audit,Mapping.Audit,SDN.Audit,VM.Config.CDROM'
+pveum role add DroverController --privs 'Sys.Audit,VM.Audit,VM.Migrate,Datastore.Audit,Pool.Audit,Mapping.Audit,SDN.Audit,VM.Config.CDROM' || pveum role modify DroverController --append 1 --privs 'Sys.Audit,VM.Audit,VM.Migrate,Datastore.Audit,Pool.Audit,Mapping.Audit,SDN.Audit,VM.Config.CDROM'
 pveum acl modify / --users 'drover@pve' --roles DroverController
 pveum acl modify / --tokens 'drover@pve!main' --roles DroverController

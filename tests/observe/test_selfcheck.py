@@ -1,10 +1,14 @@
 """Missing rights are named, and the printed lines grant exactly them."""
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
+import yaml
 
-from controller.observe.selfcheck import check, pveum_lines
+from controller.observe.selfcheck import Extra, check, extras_of, pveum_lines
+from controller.sources import validate
 
 ALL = {"Sys.Audit": True, "VM.Audit": True, "VM.Migrate": True, "Datastore.Audit": True, "Pool.Audit": True}
 EVERYWHERE: Mapping[str, Mapping[str, bool]] = dict.fromkeys(["/", "/nodes", "/vms", "/storage", "/pool"], ALL)
@@ -51,8 +55,9 @@ def test_the_lines_grant_the_role_to_user_and_token() -> None:
     privileges = (
         "Sys.Audit,VM.Audit,VM.Migrate,Datastore.Audit,Pool.Audit,Mapping.Audit,SDN.Audit,VM.Config.CDROM,VM.Replicate"
     )
+    modify = f"pveum role modify DroverController --append 1 --privs '{privileges}'"
     assert lines == (
-        f"pveum role add DroverController --privs '{privileges}' || pveum role modify DroverController --privs '{privileges}'",
+        f"pveum role add DroverController --privs '{privileges}' || {modify}",
         "pveum acl modify / --users 'bot@pve' --roles DroverController",
         "pveum acl modify / --tokens 'bot@pve!drover' --roles DroverController",
     )
@@ -66,7 +71,7 @@ def test_a_privilege_that_this_version_does_not_know_is_left_out(version: tuple[
 def test_the_right_to_shut_guests_down_is_given_only_to_who_asks_for_it() -> None:
     missing = check({}, version=(9, 2))
     assert "VM.PowerMgmt" not in pveum_lines("a@pve!b", missing, (9, 2))[0]
-    assert "VM.PowerMgmt" in pveum_lines("a@pve!b", missing, (9, 2), shutdown=True)[0]
+    assert "VM.PowerMgmt" in pveum_lines("a@pve!b", missing, (9, 2), [Extra.SHUTDOWN])[0]
     assert "VM.PowerMgmt" not in {item.privilege for item in missing}, "nothing else needs it"
 
 
@@ -81,5 +86,34 @@ def test_a_path_with_an_acl_of_its_own_gets_its_own_lines_and_root_needs_none() 
 def test_the_right_to_write_rules_of_pve_ha_is_missed_only_where_it_is_needed() -> None:
     [missing] = check(EVERYWHERE, version=(9, 2), ha_rules=True)
     assert (missing.privilege, missing.path, missing.hides) == ("Sys.Console", "/", False)
-    assert "Sys.Console" in pveum_lines("a@pve!b", [missing], (9, 2), ha_rules=True)[0]
+    assert "Sys.Console" in pveum_lines("a@pve!b", [missing], (9, 2), [Extra.HA_RULES])[0]
     assert "Sys.Console" not in pveum_lines("a@pve!b", [missing], (9, 2))[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "extra", "on_9", "on_8"),
+    [
+        ("ReplicationPolicy", {"guestSelector": {}, "targets": {"replicas": 1}}, Extra.REPLICATION,
+         {"VM.Replicate"}, {"Datastore.Allocate"}),
+        ("NodeMaintenance", {"nodeName": "pve1", "defaultBehavior": "Shutdown"}, Extra.SHUTDOWN,
+         {"VM.PowerMgmt"}, {"VM.PowerMgmt"}),
+        ("NodeMaintenance", {"nodeName": "pve1", "deadlineSeconds": 60, "onDeadline": "ShutdownRemaining"}, Extra.SHUTDOWN,
+         {"VM.PowerMgmt"}, {"VM.PowerMgmt"}),
+        ("MigrationPolicy", {"guestSelector": {}, "localDisks": "Block", "verify": {"guestAgentPing": True}},
+         Extra.GUEST_AGENT, {"VM.GuestAgent.Audit"}, {"VM.Monitor"}),
+        ("MigrationPolicy", {"guestSelector": {}, "localDisks": "Block", "control": "Monitor"}, Extra.MONITOR,
+         {"Sys.Modify"}, {"Sys.Modify", "VM.Monitor"}),
+    ],
+)  # fmt: skip
+def test_what_manifests_ask_for_is_granted_with_the_names_of_the_version(
+    tmp_path: Path, *, kind: str, spec: object, extra: Extra, on_9: set[str], on_8: set[str]
+) -> None:
+    written = {"apiVersion": "drover.dev/v1alpha1", "kind": kind, "metadata": {"name": "m"}, "spec": spec}
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(written))
+    report = validate(tmp_path)
+    assert report.ok, report.problems
+    assert extras_of(report.specs) == {extra}
+    for version, wanted in (((9,), on_9), ((8,), on_8)):
+        plain, more = (pveum_lines("a@pve!b", check({}, version=version), version, e)[0] for e in ((), [extra]))
+        assert set(re.findall(r"[A-Z]\w+\.\w+(?:\.\w+)?", more)) >= wanted
+        assert wanted - {"VM.Replicate"} <= set(re.findall(r"[\w.]+", more)) - set(re.findall(r"[\w.]+", plain))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from controller.decide.replicable import Load
 from controller.decide.replication.targets import Objection
+from controller.decide.rights import no_jobs
 from controller.decide.scene import Scene
 from controller.decide.stage import Stage
 from controller.decide.words import size
@@ -23,6 +24,14 @@ from controller.model.replication import (
 from controller.specs import ReplicationPolicy
 from controller.specs.replicationpolicy import DeletionPolicy
 
+_DONE = {
+    JobVerb.CREATE: "made",
+    JobVerb.UPDATE: "changed",
+    JobVerb.DISABLE: "switched off",
+    JobVerb.ENABLE: "switched on",
+    JobVerb.REMOVE: "removed",
+    JobVerb.SYNC_NOW: "started",
+}
 GONE_FROM_CLUSTER = "is no node of the cluster"
 
 
@@ -168,7 +177,11 @@ class Case:
         )
 
     def _do(self, action: JobAction) -> None:
-        """Ask for it, unless PVE has just refused the same."""
+        """Ask for it, unless the token may not, or PVE has just refused the same."""
+        if denied := no_jobs(self.scene.seen, self.guest.vmid):
+            text = f"job {action.job_id} to {action.target} can't be {_DONE[action.verb]}: {denied}"
+            self.lacks(action.target, Why.PERMISSION_MISSING, text)
+            return
         no = self.scene.memory.replication.refused.get(action.job_id)
         if (
             no is not None

@@ -6,6 +6,7 @@ A policy that is gone can't be asked: what it said about deletion is remembered.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from controller.decide.rights import no_jobs
 from controller.decide.scene import Scene
 from controller.model.ids import ObjectRef, Vmid
 from controller.model.observed import Guest, ReplicationJob
@@ -37,8 +38,9 @@ def retired(
                 continue
             guest = scene.seen.guests.get(vmid)
             word = _deletion(scene, owner)
-            if guest is None or word is DeletionPolicy.ORPHAN or scene.seen.partial:
-                orphans.append(Orphan(job.id, vmid, owner, _left_alone(scene, job, owner, guest)))
+            denied = no_jobs(scene.seen, vmid)
+            if guest is None or denied or word is DeletionPolicy.ORPHAN or scene.seen.partial:
+                orphans.append(Orphan(job.id, vmid, owner, _left_alone(scene, job, owner, guest, denied)))
             elif not scene.flying(vmid) and not _refused(scene, job):
                 actions.append(_removal(scene, job, owner, guest, data=word is DeletionPolicy.REMOVE_JOB_AND_DATA))
     return Retired(tuple(actions), tuple(orphans))
@@ -61,11 +63,13 @@ def _refused(scene: Scene, job: ReplicationJob) -> bool:
     return no is not None and no.verb is JobVerb.REMOVE and no.until > scene.seen.at
 
 
-def _left_alone(scene: Scene, job: ReplicationJob, owner: str, guest: Guest | None) -> str:
+def _left_alone(scene: Scene, job: ReplicationJob, owner: str, guest: Guest | None, denied: str) -> str:
     if guest is None:
         return f"job {job.id} of {owner}: guest {job.vmid} is not to be seen"
     if scene.seen.partial:
         return f"job {job.id} of {guest}: the token sees only a part of the cluster, so nothing is removed"
+    if _deletion(scene, owner) is not DeletionPolicy.ORPHAN:
+        return f"job {job.id} of {guest} to {job.target} stays, although {_why(scene, owner)}: {denied}"
     return f"job {job.id} of {guest} to {job.target} stays: {_why(scene, owner)}, with deletionPolicy Orphan"
 
 
