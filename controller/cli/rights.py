@@ -82,14 +82,21 @@ def command(
     if not major and (manifests or flags["guest_agent"] or flags["monitor"]):
         raise click.UsageError("which rights these are depends on the version of PVE: add --pve 9 or --pve 8")
     extras = {extra for flag, extra in _FLAGS.items() if flags[flag]} | ({Extra.REPLICATION} if replication else set())
+    notes = []
     if manifests:
-        extras |= extras_of(sources.validate(manifests).specs)
+        report = sources.validate(manifests)
+        extras |= extras_of(report.specs)
+        if report.problems:
+            notes.append(
+                f"# Not all of {manifests} could be understood: `drover validate {manifests}` says what. Rights may be missing here."
+            )
     token_id = f"{user}!{token}"
     version = (int(major),) if major else ()
     missing = check({}, version=version)
     lines = pveum_lines(token_id, missing, version, extras)
     emit(
         [
+            *notes,
             "# As root on any node of the cluster:",
             f"pveum user add '{user}' --comment 'Drover'",
             f"pveum user token add '{user}' '{token}' --privsep 1   # prints the secret, this once",

@@ -99,9 +99,9 @@ def test_the_right_to_write_rules_of_pve_ha_is_missed_only_where_it_is_needed() 
          {"VM.PowerMgmt"}, {"VM.PowerMgmt"}),
         ("NodeMaintenance", {"nodeName": "pve1", "deadlineSeconds": 60, "onDeadline": "ShutdownRemaining"}, Extra.SHUTDOWN,
          {"VM.PowerMgmt"}, {"VM.PowerMgmt"}),
-        ("MigrationPolicy", {"guestSelector": {}, "localDisks": "Block", "verify": {"guestAgentPing": True}},
+        ("MigrationPolicy", {"guestSelector": {}, "localDisks": "Forbid", "verify": {"guestAgentPing": True}},
          Extra.GUEST_AGENT, {"VM.GuestAgent.Audit"}, {"VM.Monitor"}),
-        ("MigrationPolicy", {"guestSelector": {}, "localDisks": "Block", "control": "Monitor"}, Extra.MONITOR,
+        ("MigrationPolicy", {"guestSelector": {}, "localDisks": "Forbid", "control": "Monitor"}, Extra.MONITOR,
          {"Sys.Modify"}, {"Sys.Modify", "VM.Monitor"}),
     ],
 )  # fmt: skip
@@ -111,7 +111,7 @@ def test_what_manifests_ask_for_is_granted_with_the_names_of_the_version(
     written = {"apiVersion": "drover.dev/v1alpha1", "kind": kind, "metadata": {"name": "m"}, "spec": spec}
     (tmp_path / "m.yaml").write_text(yaml.safe_dump(written))
     report = validate(tmp_path)
-    assert report.ok, report.problems
+    assert [str(ref) for ref in (r.ref for r in report.specs)] == [f"{kind}/m"], report.problems
     assert extras_of(report.specs) == {extra}
     for version, wanted in (((9,), on_9), ((8,), on_8)):
         plain, more = (pveum_lines("a@pve!b", check({}, version=version), version, e)[0] for e in ((), [extra]))
