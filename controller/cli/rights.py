@@ -88,7 +88,7 @@ def command(
         extras |= extras_of(report.specs)
         if report.problems:
             notes.append(
-                f"# Not all of {manifests} could be understood: `drover validate {manifests}` says what. Rights may be missing here."
+                f"# Rights may be missing here: `drover validate {manifests}` finds mistakes in the manifests."
             )
     token_id = f"{user}!{token}"
     version = (int(major),) if major else ()
