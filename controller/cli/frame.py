@@ -35,6 +35,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "approve": "Release exactly the plan of a digest.",
         "confirm": "Let deletions happen that wait for it.",
         "look": "Look at every cluster now.",
+        "export": "Write manifests for a cluster as it is.",
         "rights": "Print what gives Drover its rights in a cluster.",
         "explain-schedule": "Show when a replication schedule runs.",
         "schema": "Write CRDs, JSON Schemas and reference pages.",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from controller.decide.explain import BROKEN
 from controller.decide.gate import blocked
 from controller.decide.replicable import Load
+from controller.decide.replication.wanted import adopted, winners
 from controller.decide.rights import no_jobs
 from controller.decide.scene import Scene
 from controller.decide.words import size
@@ -56,7 +57,10 @@ class Staging:
         default_factory=dict
     )  # nodes at work on a copy for a move, and whose
 
+    _adopted: Mapping[str, str] = field(default_factory=dict)  # as `Replicas.adopted`
+
     def __post_init__(self) -> None:
+        self._adopted = adopted(winners(self.scene), self.scene.seen.jobs)
         for job in self.scene.seen.jobs:
             if is_for_move(job.comment) and not job.removing:
                 self._note_busy(job)
@@ -175,7 +179,7 @@ class Staging:
         if state is not None and not state.last_sync and not state.fail_count:
             text = f"first sync of {guest} to {job.target}: {self._how_far(job, state, 'its disks')}"
             return _wait(move, Why.FIRST_SYNC, text)
-        policy = self.scene.specs.replications.get(owner_of(job.comment) or "")
+        policy = self.scene.specs.replications.get(owner_of(job.comment) or self._adopted.get(job.id, ""))
         if policy is None or policy.spec.gate is Gate.IGNORE:
             return None
         required = policy.spec.gate is Gate.REQUIRE_FRESH

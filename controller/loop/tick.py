@@ -93,7 +93,7 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
         memory=parts.store.memory(),
         progress={vmid: progress for vmid, progress in last.progress.items() if vmid in parts.store.memory().flights},
         outcomes=ended,
-        jobs=replication.reports(specs, seen),
+        jobs=replication.reports(specs, seen, last.plan.replicas.adopted if last.plan is not None else {}),
         breaker=fuses.state,
         spared=tuple(fuses.nodes),
         lacking=tuple(str(missing) for missing in parts.observer.missing),

@@ -203,6 +203,9 @@ class Replicas:
     orphans: tuple[Orphan, ...] = ()
     deletions: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # as ReplicationMemory.policies
     gone_since: Mapping[NodeName, float] = field(default_factory=lambda: MappingProxyType({}))  # as there
+    adopted: Mapping[str, str] = field(
+        default_factory=lambda: MappingProxyType({})
+    )  # jobs of others that already are as the policy of this name wants them: its own, though their comment does not say so
 
 
 def comment_of(policy: str, before: str = "") -> str:

@@ -188,8 +188,14 @@ TABLE: list[tuple[str, Observed, ReplicationPolicy, list[str]]] = [
     (
         "unless it may be taken over",
         look([ON1], [job("101-0", "pve1", "pve2", "mine")]),
-        office(adoptExisting=True),
+        office(adoptExisting=True, schedule="*/30"),
         ["Update 101-0 pve2"],
+    ),
+    (
+        "which needs no change of a job that is as the policy wants it",
+        look([ON1], [job("101-0", "pve1", "pve2", "mine")]),
+        office(adoptExisting=True),
+        [],
     ),
     (
         "jobs to other targets are not taken over",
@@ -566,3 +572,12 @@ def test_the_word_of_a_node_that_the_guest_has_left_counts_no_more() -> None:
 def test_a_job_that_never_ran_is_due_now() -> None:
     report = health(last_sync=0, last_try=0, next_sync=900)
     assert (report.health, report.lag_seconds, report.next_sync) == (JobHealth.NEW, None, AT)
+
+
+def test_a_job_that_is_taken_over_without_a_change_counts_as_the_policys() -> None:
+    seen, mine = look([ON1], [job("101-0", "pve1", "pve2", "mine")]), specs(office(adoptExisting=True))
+    replicas = decide(specs(office(adoptExisting=True)), seen, Memory()).replicas
+    assert (list(replicas.there.values()), list(replicas.wanted.values()), replicas.lacking) == ([1], [1], ())
+    assert [one.policy for one in replication.reports(mine, seen, replicas.adopted)] == ["office"]
+    foreign = decide(specs(office()), seen, Memory()).replicas
+    assert not foreign.adopted

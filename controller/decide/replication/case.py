@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from controller.decide.replicable import Load
 from controller.decide.replication.targets import Objection
+from controller.decide.replication.wanted import served_by
 from controller.decide.rights import no_jobs
 from controller.decide.scene import Scene
 from controller.decide.stage import Stage
@@ -125,6 +126,8 @@ class Case:
 
     def adjust(self, job: ReplicationJob) -> None:
         """Make a job that stays what its policy says."""
+        if served_by(job, self.policy):
+            return
         spec, owner = self.policy.spec, owner_of(job.comment)
         name = f"job {job.id} of {self.guest} to {job.target}"
         differences = []

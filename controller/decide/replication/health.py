@@ -1,7 +1,9 @@
 """How every replication job stands: how old its replica is, and what its node says. Called by `loop.tick` through the package."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from controller.model import calendar
@@ -26,6 +28,7 @@ _NEVER_RUN_BEFORE = 400 * 86400
 """Moments before this are the first event after 1970: PVE's way to say that a job is due now."""
 _HALF = 80
 _NO_CLOCK = NodeClock(0.0, "")
+_NOBODY: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +42,16 @@ class _Look:
     seen: Observed
 
 
-def reports(specs: Specs, seen: Observed) -> tuple[JobReport, ...]:
-    """Every job of the cluster by id, Drover's own and others."""
-    return tuple(_report(job, specs, seen) for job in sorted(seen.jobs, key=lambda job: (job.vmid, job.id)))
+def reports(specs: Specs, seen: Observed, adopted: Mapping[str, str] = _NOBODY) -> tuple[JobReport, ...]:
+    """Every job of the cluster by id, Drover's own and others. adopted: as `Replicas.adopted` of the last plan."""
+    return tuple(_report(job, specs, seen, adopted) for job in sorted(seen.jobs, key=lambda job: (job.vmid, job.id)))
 
 
-def _report(job: ReplicationJob, specs: Specs, seen: Observed) -> JobReport:
+def _report(job: ReplicationJob, specs: Specs, seen: Observed, adopted: Mapping[str, str]) -> JobReport:
     guest = seen.guests.get(job.vmid)
     source = guest.node if guest is not None else job.source or NodeName("")
     state = seen.states.get(job.id)
-    owner = owner_of(job.comment) or ""
+    owner = owner_of(job.comment) or adopted.get(job.id, "")
     policy = specs.replications.get(owner)
     clock = seen.clocks.get(state.node, _NO_CLOCK) if state is not None else _NO_CLOCK
     synced = state.last_sync - clock.ahead_seconds if state is not None and state.last_sync else None

@@ -92,6 +92,7 @@ class _Planner:
             orphans=left.orphans,
             deletions=MappingProxyType(dict(sorted({**known, **names}.items()))),
             gone_since=self._gone,
+            adopted=wanted.adopted(self.won, self._seen.jobs),
         )
 
     def _count(self, vmid: Vmid, jobs: Iterable[ReplicationJob]) -> None:
@@ -117,7 +118,12 @@ class _Planner:
 
     def _guest(self, case: Case) -> None:
         guest, spec, ref = case.guest, case.policy.spec, case.policy.ref
-        found, own = self._load(guest.vmid), [job for job in case.jobs if not job.removing and owner_of(job.comment)]
+        found = self._load(guest.vmid)
+        own = [
+            job
+            for job in case.jobs
+            if not job.removing and (owner_of(job.comment) or wanted.served_by(job, case.policy))
+        ]
         unfit = _unfit(case, found)
         if unfit is None or unfit.why is not Why.NOTHING_TO_REPLICATE:
             targets = wanted.named_targets(case.policy, guest)

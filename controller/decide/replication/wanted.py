@@ -50,6 +50,27 @@ def holdings(jobs: Iterable[ReplicationJob], *, adopt: bool, in_use: Container[s
     return Holdings(tuple(ours), tuple(foreign))
 
 
+def served_by(job: ReplicationJob, policy: ReplicationPolicy) -> bool:
+    """Whether a job of somebody else is as a policy that adopts wants it: then it stays as it is, comment and all.
+
+    A job that was made for a move is no such job: it goes when its comment still says so at the end.
+    """
+    spec, owner = policy.spec, owner_of(job.comment)
+    return (
+        owner is None
+        and spec.adopt_existing
+        and not is_for_move(job.comment)
+        and (not spec.targets.nodes or job.target in spec.targets.nodes)
+        and (job.schedule, job.rate_mb_s, job.disabled) == (spec.schedule, spec.rate_mbps, not spec.enabled)
+    )
+
+
+def adopted(won: Mapping[Vmid, ReplicationPolicy], jobs: Iterable[ReplicationJob]) -> Mapping[str, str]:
+    """Jobs of others that serve the policy of their guest, and its name."""
+    serving = (job for job in jobs if not job.removing and job.vmid in won and served_by(job, won[job.vmid]))
+    return MappingProxyType({job.id: won[job.vmid].name for job in serving})
+
+
 def settled(jobs: Iterable[ReplicationJob], guest: Guest) -> bool:
     """Whether the list of jobs shows the guest where it is: after a move PVE turns them round, a little later for containers."""
     return all(job.target != guest.node and job.source in (None, guest.node) for job in jobs if not job.removing)
