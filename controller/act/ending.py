@@ -65,6 +65,7 @@ class Ending:
     message: str
     counts: bool = False
     warning: str = ""
+    restarts: bool = False  # it is down because Drover had it restarted elsewhere: Drover starts it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ def _locked(flight: Flight, facts: Facts, guest: Guest, who: str) -> Verdict:
     if over and flight.was_running and guest.power in (Power.STOPPED, Power.PAUSED):
         text = (
             f"{who} ran on {flight.source} before its move; now it is {guest.power} on {guest.node} with the lock `migrate`,"
-            f" and nobody works at it any more: {_revive(flight, guest, unlock=True)}"
+            f" and nobody works at it any more: {_revive(flight, facts, guest, unlock=True)}"
         )
         patience = HA_START_SECONDS if facts.ha_managed else GRACE_SECONDS
     else:
@@ -146,12 +147,29 @@ def _locked(flight: Flight, facts: Facts, guest: Guest, who: str) -> Verdict:
             f" when you are sure that none runs, `{_tool(flight)} unlock {flight.vmid}` on that node. Drover never does"
         )
         patience = IDLE_LOCK_SECONDS
-    ending = Ending(Result.STUCK, Why.LOCK_LEFT_BEHIND, text, counts=True)
+    ending = Ending(
+        Result.STUCK, Why.LOCK_LEFT_BEHIND, text, counts=True, restarts=_was_restarted(flight, facts, guest)
+    )
     return Verdict(ending, waiting="its lock `migrate` to go", patience=patience)
 
 
-def _revive(flight: Flight, guest: Guest, *, unlock: bool) -> str:
+def _was_restarted(flight: Flight, facts: Facts, guest: Guest) -> bool:
+    """Whether a container is down because its migration, which stops and starts it, broke off before the start.
+
+    After a task that went well it did start, and whoever stopped it then wanted that.
+    """
+    broke_off = facts.task in (Word.ERROR, Word.LOST) and not facts.ha_managed
+    restarted = flight.was_running and flight.identity.kind is GuestKind.LXC
+    return broke_off and restarted and guest.power is Power.STOPPED
+
+
+def _revive(flight: Flight, facts: Facts, guest: Guest, *, unlock: bool) -> str:
     """What a person types when the guest does not run where it is: two of them on the same disks would destroy these."""
+    if _was_restarted(flight, facts, guest):
+        if not unlock:
+            return "Drover starts it again"
+        first = f"make sure that it runs on no other node, then `pct unlock {flight.vmid}` on {guest.node}"
+        return f"{first}; Drover starts it again then"
     tool, verb = _tool(flight), "resume" if guest.power is Power.PAUSED else "start"
     lines = [f"`{tool} unlock {flight.vmid}`"] if unlock else []
     typed = " and ".join([*lines, f"`{tool} {verb} {flight.vmid}`"])
@@ -164,7 +182,7 @@ def _tool(flight: Flight) -> str:
 
 def _arrived(flight: Flight, facts: Facts, guest: Guest, who: str) -> Verdict:
     if flight.was_running and guest.power is not Power.RUNNING:
-        return _not_running(flight, guest, who)
+        return _not_running(flight, facts, guest, who)
     now = "runs" if guest.power is Power.RUNNING else "is"
     warning, patience = _misgiving(flight, facts), float(flight.verify.healthy_seconds) if flight.was_running else 0.0
     if facts.agent_error:
@@ -210,7 +228,7 @@ def _stayed(flight: Flight, facts: Facts, guest: Guest, who: str) -> Verdict:
         ending = Ending(Result.FAILED, Why.MIGRATION_ABORTED, text, counts=True)
         return Verdict(ending, waiting="PVE HA to begin", patience=HA_START_SECONDS)
     if flight.was_running and guest.power is not Power.RUNNING:
-        return _not_running(flight, guest, who)
+        return _not_running(flight, facts, guest, who)
     return Verdict(_failure(flight, facts, who))
 
 
@@ -231,22 +249,24 @@ def _failure(flight: Flight, facts: Facts, who: str) -> Ending:
     return Ending(Result.FAILED, why, text, counts=True)
 
 
-def _not_running(flight: Flight, guest: Guest, who: str) -> Verdict:
+def _not_running(flight: Flight, facts: Facts, guest: Guest, who: str) -> Verdict:
     """It ran before, and does not now."""
     patience = HA_START_SECONDS if flight.ha else GRACE_SECONDS
     if guest.power is Power.UNKNOWN:
         return Verdict(waiting=f"{guest.node} to say whether it runs")
     text = (
         f"{who} ran on {flight.source} before its move; now it is {guest.power} on {guest.node}:"
-        f" {_revive(flight, guest, unlock=False)}"
+        f" {_revive(flight, facts, guest, unlock=False)}"
     )
-    ending = Ending(Result.STUCK, Why.NOT_RUNNING_AFTERWARDS, text, counts=True)
+    ending = Ending(
+        Result.STUCK, Why.NOT_RUNNING_AFTERWARDS, text, counts=True, restarts=_was_restarted(flight, facts, guest)
+    )
     return Verdict(ending, waiting="it to run again", patience=patience)
 
 
 def _elsewhere(flight: Flight, facts: Facts, guest: Guest, who: str) -> Verdict:
     if flight.was_running and guest.power is not Power.RUNNING:
-        return _not_running(flight, guest, who)
+        return _not_running(flight, facts, guest, who)
     if facts.source_lost and facts.ha_managed:
         text = f"{flight.source} went offline during the move of {who}, and PVE HA has recovered it on {guest.node}"
         return Verdict(Ending(Result.FAILED, Why.RECOVERED_BY_HA, text))

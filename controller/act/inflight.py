@@ -16,7 +16,7 @@ from controller.act.learning import Learned
 from controller.clock import Clock
 from controller.model.errors import DroverError, Stale
 from controller.model.ids import GuestIdentity, GuestKind, NodeName, Upid, Vmid
-from controller.model.memory import Backoff, Flight, FlightPhase, Memory, Origin, Refusal
+from controller.model.memory import Backoff, Flight, FlightPhase, Halted, Memory, Origin, Refusal
 from controller.model.observed import Guest, NodeState, Observed, Power
 from controller.model.outcome import Outcome, Progress, Result
 from controller.model.plan import Lane
@@ -297,6 +297,9 @@ class _Settler:
             progress=found.progress if flight.upid is not None else None,
             warning=ending.warning,
         )
+        if ending.restarts:  # before the flight is over, so that this is never forgotten
+            noted = Halted(flight.identity, flight.name, flight.source, flight.cause, elsewhere=True, at=now, sent=True)
+            self.store.remember_halted(noted)
         memory = self.store.memory()
         self.store.end_flight(
             flight.id,

@@ -60,7 +60,8 @@ def stays(scene: Scene, maintenance: Maintenance, guest: Guest, *, managed: bool
         return False
     if how is Leaving.SHUTDOWN or not managed:
         return True
-    moved_down = how is Leaving.SHUTDOWN_AND_RESTART_ELSEWHERE and halted(scene, guest) is not None
+    noted = halted(scene, guest)
+    moved_down = noted is not None and (noted.elsewhere or how is Leaving.SHUTDOWN_AND_RESTART_ELSEWHERE)
     return not (guest.template or maintenance.include_stopped or moved_down)
 
 

@@ -188,7 +188,10 @@ class Ejected:
 
 @dataclass(frozen=True, slots=True)
 class Halted:
-    """A guest that Drover has asked to shut down so that its node gets empty; it is started again when that is over."""
+    """A guest that Drover has asked to shut down so that its node gets empty; it is started again when that is over.
+
+    Or a container whose restart on another node broke off before it ran again.
+    """
 
     identity: GuestIdentity
     name: str

@@ -566,7 +566,7 @@ class Why(StrEnum):
         "NotRunningAfterwards",
         "The guest arrived, but does not run as before.",
         "It ran before the move, and its node says half a minute after the move's end that it does not.",
-        "Look at its console, then resume or start it.",
+        "Look at its console, then resume or start it. A container whose restart broke off is started by Drover.",
     )
     RECOVERED_BY_HA = (
         "RecoveredByHa",

@@ -345,3 +345,24 @@ def test_a_silent_agent_gets_a_while_and_then_a_warning() -> None:
 def test_a_stopped_guest_has_nothing_to_prove() -> None:
     moved = replace(OFFLINE_MOVE, verify=Verify(10))
     assert judge(moved, replace(ARRIVED, guest=guest(PVE2, Power.STOPPED))).patience == 0
+
+
+@pytest.mark.parametrize(
+    ("facts", "restarts"),
+    [
+        (Facts(Word.LOST, PVE2, guest(PVE2, Power.STOPPED)), True),
+        (Facts(Word.ERROR, PVE2, guest(PVE2, Power.STOPPED)), True),
+        (Facts(Word.ERROR, PVE1, guest(PVE1, Power.STOPPED)), True),
+        (Facts(Word.LOST, PVE1, guest(PVE1, Power.STOPPED, "migrate")), True),
+        (Facts(Word.OK, PVE2, guest(PVE2, Power.STOPPED)), False),
+        (Facts(Word.UNREADABLE, PVE2, guest(PVE2, Power.STOPPED)), False),
+        (Facts(Word.LOST, PVE2, guest(PVE2, Power.STOPPED), ha_managed=True), False),
+    ],
+    ids=["lost", "failed", "failed at home", "locked", "it did start", "nobody knows", "PVE HA's"],
+)
+def test_only_a_container_whose_own_restart_broke_off_is_started_again(facts: Facts, restarts: bool) -> None:
+    container = replace(FLIGHT, identity=replace(WEB, kind=GuestKind.LXC))
+    for flight, expected in ((container, restarts), (FLIGHT, False), (replace(container, was_running=False), False)):
+        ending = judge(flight, facts).ending
+        assert (ending is not None and ending.restarts) is expected
+        assert not expected or (ending is not None and "Drover starts it again" in ending.message)

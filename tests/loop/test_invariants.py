@@ -112,6 +112,7 @@ class Witness:
         self.stage: Stage | None = None
         self._moving: dict[int, str] = {}  # VMID to target, of our moves, from the call to the end of the task
         self._by_task: dict[str, int] = {}
+        self._restarted: set[int] = set()  # ran when we moved them
 
     @property
     def world(self) -> World:
@@ -128,8 +129,15 @@ class Witness:
             self._break(f"{vmid} is moved twice at the same time")
         if guest.node == source and self.world.quorate(source):
             self._moving[vmid] = target
+            self._restarted |= {vmid} if guest.running else set()
             self._memory(target, vmid)
             self._apart(target, vmid)
+
+    def started(self, vmid: int) -> None:
+        """A container is started: that is Drover's business only where its own restart has broken off."""
+        guest = self.world.guests[vmid]
+        if vmid not in self._restarted or guest.running or guest.lock:
+            self._break(f"{vmid} is started")
 
     def about_jobs(self) -> None:
         """Something is asked of a replication job."""
@@ -165,7 +173,11 @@ class Witness:
             self._by_task[facts["upid"]] = int(facts["id"])
         if entry.kind == "task-end" and facts.get("upid") in self._by_task:
             self._moving.pop(self._by_task[facts["upid"]], None)
-        if entry.kind == "task-start" and ours and facts["type"] not in ("qmigrate", "vzmigrate", "hamigrate"):
+        if (
+            entry.kind == "task-start"
+            and ours
+            and facts["type"] not in ("qmigrate", "vzmigrate", "hamigrate", "vzstart")
+        ):
             self._break(f"{facts['type']} of {facts['id']} was started by us")
 
     def _memory(self, target: str, vmid: int) -> None:
@@ -211,8 +223,11 @@ class WatchedTransport:
         if path == "/cluster/replication" or path.endswith("/schedule_now"):
             self._witness.about_jobs()
             return await self._inner.post(path, params)
-        _, _, node, _, vmid, verb = path.split("/")
-        assert verb == "migrate", f"nothing but moves is ever asked for, not {path}"
+        _, _, node, kind, vmid, verb, *rest = path.split("/")
+        if (kind, verb, rest) == ("lxc", "status", ["start"]):
+            self._witness.started(int(vmid))
+            return await self._inner.post(path, params)
+        assert (verb, rest) == ("migrate", []), f"nothing but moves is ever asked for, not {path}"
         assert params is not None
         self._witness.posted(node, int(vmid), str(params["target"]))
         return await self._inner.post(path, params)
