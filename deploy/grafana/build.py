@@ -622,7 +622,9 @@ def placement() -> Json:
         "Drover / Cluster placement",
         "Where guests are and ought to be: rules, room, and what is left should nodes fail.",
         [
-            stat("Guests", "Those that Drover sees in the cluster, templates included.", "short", "sum(drover_guests{C})"),
+            stat(
+                "Guests", "Those that Drover sees in the cluster, templates included.", "short", "sum(drover_guests{C})"
+            ),
             stat(
                 "Out of place",
                 "They have to move, and will: `drover plan`.",
