@@ -24,23 +24,27 @@ from controller.loop.daemon import Daemon
 from controller.loop.planner import ThreadPlanner
 from controller.loop.publish import Listener, Publisher
 from controller.model.errors import DroverError
+from controller.model.event import Event, EventType
 from controller.model.explanation import Explanation
-from controller.model.ids import ClusterName, NodeName, Vmid
+from controller.model.ids import ClusterName, NodeName, ObjectRef, Vmid
 from controller.model.memory import Memory
+from controller.model.notice import Gravity, Notice
 from controller.model.observed import Guest, Observed
 from controller.model.plan import Plan
 from controller.model.reasons import Why
 from controller.model.view import ClusterView, Finding
 from controller.observe.cluster import Observer
+from controller.outgoing import Answer
 from controller.pve.client import PveClient
 from controller.pve.metered import Call, Metered
 from controller.pve.proxmoxer_transport import ProxmoxerTransport, TlsOptions, TokenAuth
 from controller.pve.recorder import Recorder, Survey
 from controller.pve.scrub import Scrubber
 from controller.pve.ticket import TicketAuth
-from controller.report import control, http
+from controller.report import control, http, sinks
 from controller.report.board import Board
 from controller.report.metrics import Metrics
+from controller.report.notifier import Notifier
 from controller.report.store import Store, read_memory, stored_sources
 from controller.settings import Credential, Hook, Settings
 from controller.sources import Held, Problem, merge
@@ -78,7 +82,8 @@ async def serve(
     """Run the daemon until `stop` is set. `ready` is told the address of the HTTP server once it listens."""
     log = structlog.get_logger()
     board, metrics = Board(clock), Metrics()
-    publisher = Publisher(board, metrics, clock, listeners)
+    notifier = Notifier(settings.sinks, clock, metrics.notifications)
+    publisher = Publisher(board, metrics, clock, listeners, notifier)
     wiring = Wiring(
         clock=clock,
         connect=lambda spec: connect(spec, settings, clock, metrics.count_call(ClusterName(spec.metadata.name))),
@@ -96,6 +101,8 @@ async def serve(
     ready(server.address)
     log.info("started", source=str(settings.source), address=server.address)
     task = asyncio.create_task(daemon.run(), name="daemon")
+    telling = asyncio.create_task(notifier.run(), name="notifier")
+    telling.add_done_callback(_told_of)
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
         await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -105,9 +112,16 @@ async def serve(
     finally:
         stopping.cancel()
         task.cancel()
-        await asyncio.wait({task}, timeout=SHUTDOWN_SECONDS)
+        telling.cancel()
+        await asyncio.wait({task, telling}, timeout=SHUTDOWN_SECONDS)
         await socket.close()
         await server.close()
+
+
+def _told_of(task: asyncio.Task[None]) -> None:
+    """A fault of the notifier must neither end the daemon nor go unseen."""
+    if not task.cancelled() and (fault := task.exception()) is not None:
+        structlog.get_logger().error("notifications have ended: a fault of Drover", exc_info=fault)
 
 
 def explain_guest(view: ClusterView, specs: Specs, vmid: Vmid) -> Explanation:
@@ -117,6 +131,21 @@ def explain_guest(view: ClusterView, specs: Specs, vmid: Vmid) -> Explanation:
     ordered = _ordered(specs.for_cluster(view.cluster), view.cluster, view.memory)
     ordered = rolling.applied(ordered, view.memory.turns.values())
     return Explainer(ordered, view.seen, view.memory, view.plan).explain(vmid)
+
+
+async def try_sink(settings: Settings, name: str, gravity: Gravity) -> Answer:
+    """Send a message to a sink of the settings, once. Raises DroverError(NO_SINK) and SettingsError."""
+    if name not in settings.sinks:
+        known = ", ".join(sorted(settings.sinks)) or "none"
+        raise DroverError(Why.NO_SINK, f"the settings define no sink {name!r} (defined: {known})")
+    at = SystemClock().wall()
+    event = Event(EventType.NORMAL, "Test", ObjectRef("Sink", name), "a message to try this sink", at, at)
+    notice = Notice("", f"test-{at:.6f}", name, ClusterName("none"), gravity, event, at)
+    sender = sinks.sender(settings.sinks[name])
+    try:
+        return await sender.send(notice, at=at)
+    finally:
+        sender.close()
 
 
 def system_clock() -> Clock:

@@ -13,11 +13,13 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 DEFAULT_FILE = Path("/etc/drover/drover.toml")
+_PIECE_CHARACTERS = 8  # shorter pieces of an address are words such as `api` and `hook`
 
 
 class SettingsError(Exception):
@@ -77,6 +79,22 @@ class Target:
     signing_key: Secret | None = None
     ca_file: Path | None = None
     timeout_seconds: float = 10.0
+
+
+class SinkType(StrEnum):
+    """How a sink is spoken to: JSON over HTTPS, or an address of apprise (Slack, ntfy, e-mail and a hundred more)."""
+
+    WEBHOOK = "webhook"
+    APPRISE = "apprise"
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """Where notifications go; PveClusters name it. For apprise only `url` and `timeout_seconds` of the target count."""
+
+    name: str
+    type: SinkType
+    target: Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +174,17 @@ class Settings:
     loop: LoopSettings = LoopSettings()
     credentials: Mapping[str, Credential] = field(default_factory=lambda: MappingProxyType({}))
     hooks: Mapping[str, Hook] = field(default_factory=lambda: MappingProxyType({}))
+    sinks: Mapping[str, Sink] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """All of them, for those who have to keep them out of what they write."""
+        webhooks = [hook.webhook for hook in self.hooks.values() if hook.webhook is not None]
+        targets = [*(sink.target for sink in self.sinks.values()), *(webhook.target for webhook in webhooks)]
+        of_hooks = [header for webhook in webhooks for header in webhook.headers.values()]
+        of_targets = [each for to in targets for each in (to.token, to.signing_key) if each is not None]
+        pieces = [piece for to in targets for piece in _pieces(to.url)]
+        return (*(credential.secret for credential in self.credentials.values()), *of_targets, *of_hooks, *pieces)
 
 
 def load(file: Path | None = None, env: Mapping[str, str] | None = None, *, secrets: bool = True) -> Settings:
@@ -184,7 +213,7 @@ def _settings(top: "_Table", env: Mapping[str, str], *, secrets: bool) -> Settin
     def either(variable: str, in_file: str) -> str:
         return env.get(variable) or in_file
 
-    credentials = top.tables("credentials")
+    credentials, sinks = top.tables("credentials"), top.tables("sinks")
     listen = either("DROVER_LISTEN", http.text("listen", "127.0.0.1:9808"))
     settings = Settings(
         source=Path(either("DROVER_SOURCE", top.text("source", "/etc/drover/manifests"))),
@@ -201,6 +230,7 @@ def _settings(top: "_Table", env: Mapping[str, str], *, secrets: bool) -> Settin
         ),
         credentials=MappingProxyType({n: _credential(n, t, env) for n, t in credentials.items() if secrets}),
         hooks=MappingProxyType({n: _hook(n, t, env) for n, t in top.tables("hooks").items() if secrets}),
+        sinks=MappingProxyType({n: _sink(n, t, env) for n, t in sinks.items() if secrets}),
     )
     for table in (top, http, log, loop):
         table.refuse_unknown()
@@ -288,9 +318,7 @@ def _login(table: "_Table") -> str:
 
 def read_target(table: "_Table", env: Mapping[str, str]) -> Target:
     """`url`, `token` and `signingKey` (each as it is, or by `…Env` or `…File`), `caFile`, `timeoutSeconds`."""
-    url = _given(table, "url", env)
-    if url is None:
-        raise table.error("url", "exactly one of url, urlEnv and urlFile has to be given")
+    url = _needed(table, "url", env)
     target = Target(
         url,
         _given(table, "token", env),
@@ -310,6 +338,34 @@ def _is_signing_key(key: str) -> bool:
         return not key.startswith("whsec_") or bool(base64.b64decode(key[6:], validate=True))
     except binascii.Error:
         return False
+
+
+def _sink(name: str, table: "_Table", env: Mapping[str, str]) -> Sink:
+    type_ = SinkType(table.choice("type", tuple(SinkType), SinkType.WEBHOOK))
+    if type_ is SinkType.WEBHOOK:
+        target = read_target(table, env)
+    else:
+        target = Target(_needed(table, "url", env), timeout_seconds=table.number("timeoutSeconds", 20.0, least=1.0))
+    table.refuse_unknown()
+    return Sink(name, type_, target)
+
+
+def _pieces(url: Secret) -> list[Secret]:
+    """An address and what is secret in it by itself: libraries tell of paths and users without the rest."""
+    raw = url.reveal()
+    scheme, _, rest = raw.partition("://")
+    if scheme in ("https", "http"):
+        user, at, _ = rest.partition("/")[0].rpartition("@")
+        rest = f"{user}{at}/{rest.partition('/')[2]}"
+    found = {raw, *re.split(r"[/:@?&=]", rest), *re.split(r"[/:@?&=]", unquote(rest))}
+    return [Secret(piece) for piece in sorted(found) if len(piece) >= _PIECE_CHARACTERS]
+
+
+def _needed(table: "_Table", name: str, env: Mapping[str, str]) -> Secret:
+    found = _given(table, name, env)
+    if found is None:
+        raise table.error(name, f"exactly one of {name}, {name}Env and {name}File has to be given")
+    return found
 
 
 def _bad_address(url: str) -> str:

@@ -31,6 +31,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "drain": "Empty a node now, without the repository.",
         "uncordon": "Put a node back in service, without the repository.",
         "wait": "Wait until an object has a condition.",
+        "notify": "Try a sink of notifications.",
         "validate": "Check manifests without a cluster.",
         "approve": "Release exactly the plan of a digest.",
         "confirm": "Let deletions happen that wait for it.",

@@ -31,8 +31,7 @@ def command(config: Path | None, source: Path | None, log_format: str | None, sp
     settings = options.load(config)
     settings = replace(settings, source=source or settings.source)
     settings = replace(settings, log=replace(settings.log, format=log_format or settings.log.format))
-    secrets = [credential.secret for credential in settings.credentials.values()]
-    log.configure(settings.log, stream=sys.stderr, secrets=secrets)
+    log.configure(settings.log, stream=sys.stderr, secrets=settings.secrets)
     try:
         app.run(settings, speed=speed)
     except OSError as error:

@@ -5,6 +5,7 @@ Called by `loop.daemon` and `loop.cluster_loop` after every tick and while moves
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -17,6 +18,7 @@ from controller.model.view import ClusterView
 from controller.report import conditions, events
 from controller.report.board import Board
 from controller.report.metrics import Metrics
+from controller.report.notifier import Notifier
 from controller.report.statement import ObjectStatus
 from controller.report.store import Store
 from controller.sources import Held
@@ -30,11 +32,19 @@ Listener = Callable[[ClusterView, Statuses, Sequence[Event]], None]
 class Publisher:
     """One per process; keeps of every cluster what was said last, so that only changes become events."""
 
-    def __init__(self, board: Board, metrics: Metrics, clock: Clock, listeners: Sequence[Listener] = ()) -> None:
+    def __init__(
+        self,
+        board: Board,
+        metrics: Metrics,
+        clock: Clock,
+        listeners: Sequence[Listener] = (),
+        notifier: Notifier | None = None,
+    ) -> None:
         self._board = board
         self._metrics = metrics
         self._clock = clock
         self._listeners = tuple(listeners)
+        self._notifier = notifier
         self._statuses: dict[ClusterName, Statuses] = {}
         self._problems: dict[ClusterName, tuple[Problem, ...]] = {}
         self._saved: dict[ClusterName, Held] = {}  # the specs that the state file of the cluster has
@@ -44,6 +54,9 @@ class Publisher:
     def publish(self, view: ClusterView, held: Held, store: Store | None) -> None:
         """Take in a view. `store` is None while another process holds the state file: then nothing is written down."""
         name = view.cluster
+        spec = held.specs.clusters.get(name)
+        if self._notifier is not None and spec is not None:
+            view = replace(view, notifying=self._notifier.finding(spec))
         before = self._statuses[name] if name in self._statuses else _remembered(store)
         statuses = conditions.statuses(
             held.specs, held.problems, view, before, vanished_nodes=frozenset(held.vanished_nodes)
@@ -88,6 +101,8 @@ class Publisher:
         self._problems.pop(cluster, None)
         self._saved.pop(cluster, None)
         self._unwritten.discard(cluster)
+        if self._notifier is not None:
+            self._notifier.forget(cluster)
         self._metrics.forget(cluster)
         self._board.forget(cluster)
 
@@ -100,6 +115,9 @@ class Publisher:
             if self._saved.get(name) is not held:
                 store.save_source(held.to_json())
                 self._saved[name] = held
+            spec = held.specs.clusters.get(name)
+            if self._notifier is not None and spec is not None:
+                self._notifier.take(spec, happened, store)
             self._unwritten.discard(name)
         except DroverError as error:
             if name not in self._unwritten:  # once; the condition Armed says it for as long as it lasts

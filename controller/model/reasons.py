@@ -662,6 +662,18 @@ class Why(StrEnum):
         "`credentialsRef` is looked up in the machine's settings, and the endpoints are compared.",
         "Define it in the settings file.",
     )
+    NO_SINK = (
+        "NoSink",
+        "The PveCluster names a sink for notifications that the machine's settings do not define.",
+        "The sink's name is looked up in the machine's settings.",
+        "Define it under `[sinks]` in the settings file, or take its name out of `notifications`.",
+    )
+    NOT_DELIVERED = (
+        "NotDelivered",
+        "A sink did not take the last message; it is kept and sent again.",
+        "The sink's answer, or its silence.",
+        "Read the message, mend the sink or its settings, and try it: `drover notify test SINK`.",
+    )
     NO_QUORUM = (
         "NoQuorum",
         "The node that answers is not in the quorate part of the cluster.",

@@ -58,6 +58,7 @@ class ClusterView:
     lacking: tuple[str, ...] = ()  # rights of the token, each with what it is needed for
     events: tuple[Event, ...] = ()  # what else happened since then
     missing_rights: tuple[str, ...] = ()  # the `pveum` lines that would grant them
+    notifying: Finding | None = None  # whether word gets through to the sinks; None when none is named
     insecure: bool = False  # TLS verification is switched off
     again_at: float | None = (
         None  # epoch seconds: a change window opens or closes by then, without anything else happening

@@ -48,6 +48,7 @@ TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "CapacitySufficient",
             "InsecureTransport",
             "ExternalBalancerDetected",
+            "Notifying",
             *_ASKS,
             *_COMMON,
         ),
@@ -236,6 +237,8 @@ def _cluster(now: _Now) -> list[Statement]:
     if view.seen is not None and view.seen.ha_balances:
         text = "PVE HA balances its guests itself (crs: ha-auto-rebalance): no voluntary moves are made of them"
         told.append(say("ExternalBalancerDetected", True, Why.HA_BALANCES, text))
+    if view.notifying is not None:
+        told.append(say("Notifying", view.notifying.ok, view.notifying.why, view.notifying.message))
     if view.insecure:
         told.append(
             say("InsecureTransport", True, Why.TLS_FAILED, "tls.insecureSkipVerify: any certificate is accepted")

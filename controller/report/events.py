@@ -84,6 +84,8 @@ class Told(StrEnum):
     QUORUM_LOST = "QuorumLost"
     ARMED = "Armed"
     DISARMED = "Disarmed"
+    NOTIFICATIONS_FAILING = "NotificationsFailing"
+    NOTIFICATIONS_DELIVERED = "NotificationsDelivered"
     NODE_READY = "NodeReady"
     NODE_NOT_READY = "NodeNotReady"
     FILE_VANISHED = "FileVanished"
@@ -131,6 +133,8 @@ _OF_FLIP: Mapping[tuple[str, str, Status], tuple[EventType, Told]] = {
     ("PveCluster", "Quorate", Status.TRUE): (_NORMAL, Told.QUORUM_GAINED),
     ("PveCluster", "Armed", Status.FALSE): (_WARNING, Told.DISARMED),
     ("PveCluster", "Armed", Status.TRUE): (_NORMAL, Told.ARMED),
+    ("PveCluster", "Notifying", Status.FALSE): (_WARNING, Told.NOTIFICATIONS_FAILING),
+    ("PveCluster", "Notifying", Status.TRUE): (_NORMAL, Told.NOTIFICATIONS_DELIVERED),
     ("PveNode", "Ready", Status.FALSE): (_WARNING, Told.NODE_NOT_READY),
     ("PveNode", "Ready", Status.TRUE): (_NORMAL, Told.NODE_READY),
     ("PveNode", "FileVanished", Status.TRUE): (_WARNING, Told.FILE_VANISHED),
@@ -156,7 +160,7 @@ _SILENT_AT_FIRST = frozenset(
     {
         *(Told.DRAIN_UNBLOCKED, Told.POLICY_COMPLIANT, Told.NODE_READY, Told.ACCEPTED, Told.QUORUM_GAINED),
         *(Told.REPLICAS_IN_SYNC, Told.REPLICAS_RENEWED, Told.REPLICATION_RECOVERED, Told.REPLICATION_CONFLICT_OVER),
-        *(Told.POLICY_AGREES, Told.GROUP_WHOLE, Told.APPROVAL_OVER),
+        *(Told.POLICY_AGREES, Told.GROUP_WHOLE, Told.APPROVAL_OVER, Told.NOTIFICATIONS_DELIVERED),
     }
 )
 

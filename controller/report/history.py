@@ -29,6 +29,11 @@ _EventRow: TypeAlias = tuple[int, str, str, str, str, str, float, float, int]
 _MEASURED = re.compile(r"\b(?:\d+(?:\.\d+)?\s?(?:[KMGT]i?B|B|ms|min|[dhms]|%)(?![A-Za-z]))+(?:/s)?")
 
 
+def alike(message: str) -> str:
+    """The message without measured numbers (`3.2 GiB`, `41s`, `12%`): the same for events that are counted together."""
+    return _MEASURED.sub("#", message)
+
+
 def append_attempt(database: sqlite3.Connection, outcome: Outcome) -> None:
     """Append to the history. Of refusals in a row only the last is kept: they would push out what really happened."""
     statement = "SELECT id, body FROM attempts WHERE vmid = ? ORDER BY id DESC LIMIT 1"
@@ -61,7 +66,7 @@ def attempts(database: sqlite3.Connection, limit: int, vmid: Vmid | None) -> tup
 def record_events(database: sqlite3.Connection, events: Iterable[Event]) -> None:
     """Insert events, or count them where one says the same but for measured numbers (`3.2 GiB`, `41s`, `12%`)."""
     for event in events:
-        values = (event.about.kind, event.about.name, _MEASURED.sub("#", event.message), event.message)
+        values = (event.about.kind, event.about.name, alike(event.message), event.message)
         database.execute(
             "INSERT INTO events (type, reason, kind, name, alike, message, first, last, count)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"

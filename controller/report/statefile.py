@@ -185,6 +185,12 @@ def notes(database: sqlite3.Connection, topic: str) -> Iterator[str]:
         )
 
 
+def named_notes(database: sqlite3.Connection, topic: str) -> Iterator[tuple[str, str]]:
+    """As `notes`, each with its name."""
+    if _has(database, "notes"):
+        yield from database.execute("SELECT name, body FROM notes WHERE topic = ? ORDER BY name", (topic,))
+
+
 def note(database: sqlite3.Connection, topic: str, name: str, body: str | None) -> None:
     """Note `body` under a topic and a name, in place of what was there; None takes it away."""
     if body is None:

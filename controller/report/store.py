@@ -17,10 +17,11 @@ from controller.report import statefile
 from controller.report.store_cluster import ClusterStore
 from controller.report.store_maintenance import MaintenanceStore
 from controller.report.store_moves import MoveStore
+from controller.report.store_notices import NoticeStore
 from controller.report.store_replication import ReplicationStore
 
 
-class Store(MoveStore, ReplicationStore, MaintenanceStore, ClusterStore):
+class Store(MoveStore, ReplicationStore, MaintenanceStore, ClusterStore, NoticeStore):
     """What Drover remembers about one cluster. `memory()` is what the file says; a verb that fails leaves both unchanged.
 
     Verbs raise Retry(STORE_FAILED) when the disk is full, read-only or broken. They are told by subject in `report.store_*`.

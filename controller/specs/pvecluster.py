@@ -17,7 +17,6 @@ from controller.specs.base import (
     MiB,
     MiBps,
     Model,
-    NotYet,
     Percent,
     Raw,
     Rule,
@@ -372,7 +371,7 @@ class PveClusterSpec(Model):
     """When moves may start; one starts only if it is estimated to end before the window closes."""
     prune: Prune = Field(default_factory=Prune)
     """What may vanish without asking."""
-    notifications: Annotated[tuple[Notification, ...], NotYet(), Field(max_length=64)] = ()
+    notifications: Annotated[tuple[Notification, ...], Field(max_length=64)] = ()
     """Where to send word."""
 
     checks: ClassVar[tuple[Rule, ...]] = (

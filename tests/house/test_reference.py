@@ -44,7 +44,7 @@ def test_every_kind_has_its_fields_and_conditions() -> None:
 @pytest.mark.parametrize(
     ("field", "said"),
     [
-        ("`notifications`", "**Not yet.**"),
+        ("`notifications[].minSeverity`", "Info, Warning, Critical"),
         ("`endpoints`", "required"),
         ("`capacity.memoryBasis`", "`Configured`"),
         ("`maintenance.template`", "[NodeMaintenance](#nodemaintenance)"),

@@ -13,7 +13,6 @@ from controller.model.reasons import Why
 from controller.model.view import ClusterView, Finding
 from controller.report.conditions import TYPES, ObjectStatus, statuses
 from controller.specs import Specs
-from controller.specs.pvecluster import Notification
 from tests.report.scene import APART, LABEL, NOW, PLAN, PROBLEM, PVE1, PVE2, SEEN, SPECS, VIEW, guest, written
 
 CLUSTER = ObjectRef("PveCluster", "default")
@@ -114,18 +113,6 @@ def test_an_object_for_a_node_that_does_not_exist_is_not_accepted_and_names_thos
     assert condition is not None
     assert condition.message == "no node of the cluster is called pve9; there are pve1, pve2, pve3"
     assert said(found, "Drained") == ("False", Why.AS_EXPECTED)
-
-
-def test_fields_that_wait_are_named() -> None:
-    cluster = SPECS.clusters[VIEW.cluster]
-    waits = cluster.model_copy(
-        update={"spec": cluster.spec.model_copy(update={"notifications": (Notification(sink="s"),)})}
-    )
-    found = told(specs=Specs.of([*(each for each in SPECS if each.ref != waits.ref), waits]))[waits.ref]
-    assert said(found, "NotYetActedUpon") == ("True", Why.NOT_YET_ACTED_UPON)
-    condition = found.condition("NotYetActedUpon")
-    assert condition is not None
-    assert condition.message.endswith("spec.notifications")
 
 
 def test_a_broken_newest_version_is_not_accepted_and_says_where_and_what_stays() -> None:

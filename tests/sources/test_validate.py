@@ -26,15 +26,6 @@ def test_problems_of_files_and_between_objects_come_in_the_order_of_the_files(tm
     assert [problem.field for problem in report.problems] == ["spec.clusterRef.name", "spec.x", ""]
 
 
-def test_what_waits_is_named_but_is_no_problem(tmp_path: Path) -> None:
-    write(tmp_path, a=cluster(more="notifications: [{sink: ops}]"))
-    report = validate(tmp_path)
-    assert [str(problem) for problem in report.problems] == []
-    assert [str(note) for note in report.not_yet] == [
-        f"{tmp_path}/a.yaml:1:1: spec.notifications: is not acted upon yet"
-    ]
-
-
 def test_nothing_there_is_a_problem(tmp_path: Path) -> None:
     assert not validate(tmp_path).ok
     assert not validate(tmp_path / "nowhere").ok

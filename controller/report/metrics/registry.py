@@ -18,6 +18,7 @@ from controller.report.metrics.capacity import CapacityMetrics
 from controller.report.metrics.drains import DrainMetrics
 from controller.report.metrics.families import Families
 from controller.report.metrics.migrations import MigrationMetrics
+from controller.report.metrics.notifications import NotificationMetrics
 from controller.report.metrics.plan import PlanMetrics
 from controller.report.metrics.reconcile import ReconcileMetrics
 from controller.report.metrics.replication import ReplicationMetrics
@@ -37,6 +38,7 @@ class Metrics:
         self._clusters: set[ClusterName] = set()
         ProcessCollector(registry=registry)
         self._source = SourceMetrics(registry)
+        self.notifications = NotificationMetrics(registry)
         self._families = families = Families(registry)
         self._reconcile = ReconcileMetrics(families)
         self._api = ApiMetrics(families)
