@@ -166,10 +166,15 @@ def _replication(items: Sequence[Mapping[str, object]], now: float, wide: bool) 
         ]
         if wide:
             took = duration(number_at(item, ".status.durationSeconds"))
-            row += [Cell(took, right=True), Cell(text_at(item, ".status.failures"), right=True)]
+            sent = number_at(item, ".status.lastRunBytes")
+            row += [
+                Cell(took, right=True),
+                Cell("-" if sent is None else size(sent), right=True),
+                Cell(text_at(item, ".status.failures"), right=True),
+            ]
             row += [text_at(item, ".status.reason"), text_at(item, ".status.message")]
         rows.append(row)
-    return heads + (["TOOK", "FAILED", "REASON", "MESSAGE"] if wide else []), rows
+    return heads + (["TOOK", "SENT", "FAILED", "REASON", "MESSAGE"] if wide else []), rows
 
 
 def _lag(item: Mapping[str, object], now: float) -> str:

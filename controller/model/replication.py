@@ -70,6 +70,7 @@ class ReplicationState:
     error: str = ""  # of the last run, until one succeeds
     why: Why | None = None  # what the error means, where its words are known
     pid: int | None = None  # while it runs
+    sent_bytes: int | None = None  # by the last run that ended well; None = its log was not read, or did not tell
 
     @property
     def running(self) -> bool:
@@ -164,6 +165,7 @@ class JobReport:
     last_sync: float | None = None
     next_sync: float | None = None
     duration_seconds: float | None = None
+    sent_bytes: int | None = None  # by the last run that ended well; None = not told
     failures: int = 0
     read_at: float | None = None
     zone: str = ""  # in which its schedule is read; "" = not told

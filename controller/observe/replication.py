@@ -1,7 +1,8 @@
 """How replication jobs stand, by the word of the nodes that run them: asked gently, because PVE takes the cluster's lock for it.
 
 Used by `observe.cluster`. A node is asked only while it has guests with jobs, once a minute, four times as often while
-something is expected there, and never more than a few nodes at one look. What is not asked again gets old, and says so.
+something is expected there, and never more than a few nodes at one look. Logs of runs take no lock; a few are read along. What is
+not asked again gets old, and says so.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -16,7 +17,7 @@ from controller.model.ids import NodeName, Vmid
 from controller.model.observed import Guest, ReplicationJob
 from controller.model.outcome import Progress
 from controller.model.reasons import Why
-from controller.model.replication import NodeClock, ReplicationState, is_for_move
+from controller.model.replication import NodeClock, ReplicationState, is_for_move, owner_of
 from controller.pve import tasklog
 from controller.pve.client import LOG_PAGE, PveClient
 from controller.pve.errors import failed_run
@@ -27,6 +28,8 @@ EXPECTING_SECONDS: Final = 15.0
 CLOCK_SECONDS: Final = 600.0
 NODES_AT_ONCE: Final = 4
 LOGS_AT_ONCE: Final = 2
+SIZES_AT_ONCE: Final = 3
+"""Logs of good runs that are read when a node is asked, to learn how much they sent; who waited longest comes first."""
 LOG_PAGES: Final = 3
 """Read at once of the log of a run; more is read at the next look."""
 _DUE_WITHIN: Final = 30.0
@@ -47,7 +50,9 @@ class ReplicationWatch:
         self._states: dict[str, ReplicationState] = {}
         self._causes: dict[str, tuple[int, Why | None]] = {}  # by job: when the run began that failed, and why
         self._syncs: dict[str, tuple[int, Progress]] = {}  # by job: the start of the run, and how far it is
+        self._sizes: dict[str, tuple[int, int | None]] = {}  # by job: when the good run began, and bytes it sent
         self._for_moves: frozenset[str] = frozenset()
+        self._owned: frozenset[str] = frozenset()  # jobs of policies
         self._hurried = False
 
     @property
@@ -75,6 +80,8 @@ class ReplicationWatch:
         known = tuple(jobs)
         ids = {job.id for job in known}
         self._for_moves = frozenset(job.id for job in known if is_for_move(job.comment))
+        self._owned = frozenset(job.id for job in known if owner_of(job.comment) is not None)
+        self._sizes = {name: told for name, told in self._sizes.items() if name in self._owned}
         self._syncs = {name: told for name, told in self._syncs.items() if name in ids}
         self._states = {name: state for name, state in self._states.items() if name in ids}
         self._causes = {name: told for name, told in self._causes.items() if name in ids}
@@ -125,6 +132,8 @@ class ReplicationWatch:
                 await ask(node, partial(self._read_progress, state))
         for state in self._unexplained(node):
             await ask(node, lambda state=state: self._read_log(state))  # type: ignore[misc]  # mypy can't see the default
+        for state in self._unmeasured(node):
+            await ask(node, partial(self._read_size, state))
 
     async def _read_clock(self, node: NodeName, now: float) -> None:
         told = await self._client.node_time(node)
@@ -139,11 +148,24 @@ class ReplicationWatch:
     def _explained(self, state: ReplicationState) -> ReplicationState:
         """With what the log of the run said; while the next one is under way, with what that of the one before said."""
         run, why = self._causes.get(state.job_id, (0, None))
-        return (
-            replace(state, why=why)
-            if state.error and state.why is None and (state.running or run == state.last_try)
-            else state
-        )
+        if state.error and state.why is None and (state.running or run == state.last_try):
+            state = replace(state, why=why)
+        run, size = self._sizes.get(state.job_id, (0, None))
+        return replace(state, sent_bytes=size) if state.running or run == state.last_try else state
+
+    def _unmeasured(self, node: NodeName) -> list[ReplicationState]:
+        """Good runs of policies' jobs whose log has not been read."""
+        found = [
+            state
+            for name, state in self._states.items()
+            if name in self._owned
+            and state.node == node
+            and not state.running
+            and not state.fail_count
+            and state.last_try
+            and self._sizes.get(name, (0, None))[0] != state.last_try
+        ]
+        return sorted(found, key=lambda s: (self._sizes.get(s.job_id, (0, None))[0], s.job_id))[:SIZES_AT_ONCE]
 
     def _unexplained(self, node: NodeName) -> list[ReplicationState]:
         """Runs that failed without a word of why, whose log has not been read; a job that is asked again starts at 0."""
@@ -179,3 +201,11 @@ class ReplicationWatch:
         why = failed_run(state.error, lines)
         self._causes[state.job_id] = state.last_try, why
         self._states[state.job_id] = replace(state, why=why)
+
+    async def _read_size(self, state: ReplicationState) -> None:
+        """How much a good run sent. It counts as read also when nothing comes of it: then nothing is said until the next run."""
+        self._sizes[state.job_id] = state.last_try, None
+        lines = await self._client.replication_log(state.node, state.job_id)
+        size = tasklog.run_bytes(lines, state.last_try)
+        self._sizes[state.job_id] = state.last_try, size
+        self._states[state.job_id] = replace(self._states.get(state.job_id, state), sent_bytes=size)

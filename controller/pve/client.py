@@ -24,6 +24,8 @@ from controller.pve.values import DecodeError, flag, integer, record, text
 
 LOG_PAGE: Final = 1000
 """Lines of a task log per call; a running migration writes about one per second and disk."""
+LOG_PAGES: Final = 20
+"""Pages of the log of a finished replication run that are read: five hours of one line per second."""
 TASKS_PAGE: Final = 500
 
 Noun = TypeVar("Noun")
@@ -189,9 +191,14 @@ class PveClient:
         return await self._read(path, lambda answer: decode_facts.replication_states(answer, node, at))
 
     async def replication_log(self, node: NodeName, job_id: str) -> tuple[str, ...]:
-        """The log of the job's last run on `node`: its last lines, where the cause of a failure stands."""
-        path = f"/nodes/{_quoted(node)}/replication/{_quoted(job_id)}/log"
-        return await self._read(path, tasklog.real_lines, {"limit": LOG_PAGE})
+        """The log of the job's last run on `node`, up to LOG_PAGES pages: what went wrong stands at its end."""
+        found: tuple[str, ...] = ()
+        for _ in range(LOG_PAGES):
+            lines, _ = await self.job_log(node, job_id, len(found))
+            found += lines
+            if len(lines) < LOG_PAGE:
+                break
+        return found
 
     async def pending(self, node: NodeName, kind: GuestKind, vmid: Vmid) -> Mapping[str, str]:
         """Changes of the config that wait for a cold start: key -> new value, "" = removed."""

@@ -38,6 +38,26 @@ def follow_run(progress: Progress, lines: Sequence[str]) -> Progress:
     return follow(progress, [_OF_JOB.sub("", line) for line in lines])
 
 
+def run_bytes(lines: Sequence[str], begun: int) -> int | None:
+    """Bytes that a finished run of a replication job sent, of all its volumes; None when this is not the log of such a run.
+
+    lines: all of its log. begun: when the run began, epoch of its node, which is in the name of its snapshot
+    (pve-guest-common: PVE/Replication.pm, replicate). What `zfs send` estimates counts, or what it told last if that is more: the
+    last second of a stream is never told, and most runs are shorter.
+    """
+    texts = [_OF_JOB.sub("", line).strip() for line in lines]
+    if not texts or texts[-1] != "end replication job" or not any(f"_{begun}__' on " in text for text in texts):
+        return None
+    estimated, sent = [0], [0]
+    for text in texts:
+        if found := _RUN_TOTAL.match(text):
+            estimated.append(_bytes(found[1], found[2]))
+            sent.append(0)
+        elif found := _RUN_SENT.match(text):
+            sent[-1] = max(sent[-1], _bytes(found[1], found[2]))
+    return sum(max(pair) for pair in zip(estimated, sent, strict=True))
+
+
 def real_lines(rows: Json) -> tuple[str, ...]:
     """The lines of an answer to `/tasks/{upid}/log`.
 
@@ -229,6 +249,8 @@ class _Reader:
 
 _TIME: Final = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
 _OF_JOB: Final = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \d+-\d+: ")
+_RUN_TOTAL: Final = re.compile(rf"^total estimated size is {_COUNT}$")
+_RUN_SENT: Final = re.compile(rf"^\d\d:\d\d:\d\d\s+{_COUNT}\s+\S+@\S+$")
 _FROM_NODE: Final = re.compile(r"^\[([A-Za-z0-9-]+)\] (.+)$")
 _Shape = tuple[re.Pattern[str], Callable[[_Reader, Match], None]]
 

@@ -166,6 +166,8 @@ def _job(job: JobReport, view: ClusterView, orphaned: str) -> Data:
     for key, value in (("lagSeconds", job.lag_seconds), ("durationSeconds", job.duration_seconds)):
         if value is not None:
             found[key] = round(value, 3)
+    if job.sent_bytes is not None:
+        found["lastRunBytes"] = job.sent_bytes
     for key, moment in (("lastSyncTime", job.last_sync), ("nextSyncTime", job.next_sync), ("readTime", job.read_at)):
         if moment is not None:
             found[key] = timestamp(moment)

@@ -33,6 +33,8 @@ def test_first_jobs_are_made_within_minutes_and_steady_looks_cost_no_more(tmp_pa
         await stage.stop()
 
     run(play(), stage.loop)
+    logs = [call.path for call in stage.calls if call.path.endswith("/log")]
+    assert len(logs) <= 2 * GUESTS, "each run's log is read once, and a few at a time"
     assert made[0] == GUESTS, "at 0.2 configs a second it would be a quarter of them"
     assert read[0] <= 2 * GUESTS + 0.2 * 120, "each is read once to plan, and once right before its job is made"
     assert read[2] <= 0.2 * 300 + 5, "afterwards only the trickle is left"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,13 @@ from controller.model.errors import DroverError, Retry
 from controller.model.ids import GuestIdentity, GuestKind, NodeName, Vmid
 from controller.model.observed import Guest, Power, ReplicationJob
 from controller.model.reasons import Why
-from controller.observe.replication import EXPECTING_SECONDS, NODES_AT_ONCE, PERIOD_SECONDS, ReplicationWatch
+from controller.observe.replication import (
+    EXPECTING_SECONDS,
+    NODES_AT_ONCE,
+    PERIOD_SECONDS,
+    SIZES_AT_ONCE,
+    ReplicationWatch,
+)
 from controller.pve.client import PveClient
 from controller.pve.transport import Json, Params
 from tests.report.scene import NOW, StillClock
@@ -137,3 +144,56 @@ def test_what_is_known_of_jobs_that_are_gone_is_forgotten_and_old_news_are_kept(
     assert set(watch.states) == {"101-0", "107-0"}
     watch.see([job(107)])
     assert set(watch.states) == {"107-0"}
+
+
+OWNED = replace(job(101), comment="managed by drover: office")
+
+
+def run_log(begun: int, sent: str) -> list[str]:
+    return [
+        f"2026-05-01 10:00:04 101-0: create snapshot '__replicate_101-0_{begun}__' on tank:vm-101-disk-0",
+        f"2026-05-01 10:00:04 101-0: total estimated size is {sent}",
+        "2026-05-01 10:00:10 101-0: end replication job",
+    ]
+
+
+def test_the_log_of_a_good_run_is_read_once_and_tells_what_it_sent(watch: ReplicationWatch, answers: Answers) -> None:
+    watch.see([OWNED])
+    first, log = int(NOW) - 60, "/nodes/pve2/replication/101-0/log"
+    answers.log = run_log(first, "2.00G")
+    for at in (0.0, 60.0, 120.0):
+        asyncio.run(watch.read(NodeName("pve2"), at, ask))
+        assert watch.states["101-0"].sent_bytes == 2 << 30
+    assert answers.asked.count(log) == 1
+    answers.row |= {"pid": 1, "last_try": int(NOW)}
+    asyncio.run(watch.read(NodeName("pve2"), 180.0, ask))
+    assert watch.states["101-0"].sent_bytes == 2 << 30, "of the last one, while the next is under way"
+    del answers.row["pid"]
+    answers.log = []  # the file is gone
+    asyncio.run(watch.read(NodeName("pve2"), 240.0, ask))
+    assert watch.states["101-0"].sent_bytes is None, "not told is not zero, and not what it was before"
+    assert answers.asked.count(log) == 2
+    watch.see([])
+    watch.see([OWNED])
+    asyncio.run(watch.read(NodeName("pve2"), 300.0, ask))
+    assert answers.asked.count(log) == 3
+
+
+def test_few_logs_are_read_at_once_and_those_of_others_never(watch: ReplicationWatch, answers: Answers) -> None:
+    many = [replace(OWNED, id=f"{101}-{n}") for n in range(9)]
+    watch.see([*many, job(107)])
+    logs: list[str] = []
+    rows: Json = [{"id": one.id, "guest": 101, "target": one.target, **answers.row} for one in [*many, job(107)]]
+
+    async def get(path: str, params: Params | None = None) -> Json:
+        answers.asked.append(path)
+        if path.endswith("/log"):
+            raise Retry(Why.BUSY, path)
+        return rows if path.endswith("/replication") else await Answers.get(answers, path, params)
+
+    answers.get = get  # type: ignore[method-assign]  # one node with many jobs
+    for turn in range(4):
+        asyncio.run(watch.read(NodeName("pve2"), 60.0 * turn, ask))
+        logs = [path for path in answers.asked if path.endswith("/log")]
+        assert len(logs) == min(9, SIZES_AT_ONCE * (turn + 1)) == len(set(logs))
+    assert not any("107" in path for path in logs)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.model.outcome import Progress
-from controller.pve.tasklog import follow, follow_run, real_lines
+from controller.pve.tasklog import follow, follow_run, real_lines, run_bytes
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -372,3 +372,38 @@ def test_a_run_of_a_replication_job_names_the_job_in_each_line() -> None:
     progress = follow_run(half, lines[3:])
     assert (progress.transferred_bytes, progress.total_bytes) == (34 << 30, 100 << 30)
     assert progress.lines == len(lines)
+
+
+RUN = (
+    "2026-05-01 10:00:00 130-0: start replication job",
+    "2026-05-01 10:00:04 130-0: create snapshot '__replicate_130-0_1777622400__' on tank:vm-130-disk-0",
+    "2026-05-01 10:00:04 130-0: send from @__replicate_130-0_1__ to tank/vm-130-disk-0@b estimated size is 624B",
+    "2026-05-01 10:00:04 130-0: total estimated size is 624B",
+    "2026-05-01 10:00:04 130-0: TIME        SENT   SNAPSHOT tank/vm-130-disk-0@b",
+    "2026-05-01 10:00:05 130-0: successfully imported 'tank:vm-130-disk-0'",
+    "2026-05-01 10:00:06 130-0: full send of tank/vm-130-disk-1@b estimated size is 100G",
+    "2026-05-01 10:00:06 130-0: total estimated size is 100G",
+    "2026-05-01 10:00:07 130-0: 10:00:07   34.0G   tank/vm-130-disk-1@b",
+    "2026-05-01 10:00:08 130-0: 10:00:08    101G   tank/vm-130-disk-1@b",
+    "2026-05-01 10:00:09 130-0: successfully imported 'tank:vm-130-disk-1'",
+    "2026-05-01 10:00:10 130-0: end replication job",
+)
+
+
+def test_what_a_run_sent_is_the_larger_of_estimate_and_stream_of_each_volume() -> None:
+    assert run_bytes(RUN, 1777622400) == 624 + (101 << 30)
+
+
+@pytest.mark.parametrize(
+    ("lines", "begun"),
+    [
+        (RUN, 1777622401),
+        (RUN[:-1], 1777622400),
+        ((*RUN[:-1], "2026-05-01 10:00:10 130-0: end replication job with error: no"), 1777622400),
+        ((), 1777622400),
+        (RUN[4:], 1777622400),
+    ],
+    ids=["of another run", "still running", "failed", "empty", "a part"],
+)
+def test_a_log_that_is_not_all_of_that_good_run_tells_nothing(lines: tuple[str, ...], begun: int) -> None:
+    assert run_bytes(lines, begun) is None

@@ -135,8 +135,12 @@ def test_series_of_a_job_come_and_go_with_it() -> None:
     assert value("replicas_lacking", cluster=CLUSTER) == 1
     assert value("replicas_wanted", cluster=CLUSTER, policy="pairs") == 3
     assert value("replicas_there", cluster=CLUSTER, policy="pairs") == 2
+    assert value("last_run_bytes") is None, "not told"
+    metrics.publish(view(replace(FINE, sent_bytes=624)), {})
+    assert value("last_run_bytes") == 624
     metrics.publish(view(FAILING), {})
     assert value("lag_seconds") is None
+    assert value("last_run_bytes") is None
     assert value("jobs", cluster=CLUSTER, state="InSync") == 0
     metrics.forget(CLUSTER)
     assert value("replicas_wanted", cluster=CLUSTER, policy="pairs") is None

@@ -72,6 +72,7 @@ def _report(job: ReplicationJob, specs: Specs, seen: Observed, adopted: Mapping[
         last_sync=synced,
         next_sync=_next(state, clock, seen.at),
         duration_seconds=state.duration_s if state is not None else None,
+        sent_bytes=state.sent_bytes if state is not None and state.node == source else None,
         failures=state.fail_count if state is not None else 0,
         zone=clock.zone,
         read_at=state.at if state is not None else None,

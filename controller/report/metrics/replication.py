@@ -14,6 +14,7 @@ LABELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "drover_replication_lag_seconds": _JOB,
         "drover_replication_last_duration_seconds": _JOB,
+        "drover_replication_last_run_bytes": _JOB,
         "drover_replication_failures": _JOB,
         "drover_replication_replicas_wanted": _POLICY,
         "drover_replication_replicas_there": _POLICY,
@@ -46,6 +47,11 @@ class ReplicationMetrics:
             "Age of a replica: what would be lost with its source. Compare with maxLagSeconds.",
         )
         self._took = passing("drover_replication_last_duration_seconds", "Duration of the last run of a job.")
+        self._sent = passing(
+            "drover_replication_last_run_bytes",
+            "Bytes that the last good run of a job sent; no series while its log has not told. When it grows run by run the guest "
+            "writes more than schedule and rate carry.",
+        )
         self._failures = passing(
             "drover_replication_failures",
             "Runs of a job that failed since the last good one; the cause is in its message.",
@@ -70,6 +76,7 @@ class ReplicationMetrics:
         rows = {j.job_id: (j.job_id, str(j.vmid), str(j.source), str(j.target), j.policy) for j in ours}
         self._lag.show(cluster, {rows[j.job_id]: j.lag_seconds for j in ours if j.lag_seconds is not None})
         self._took.show(cluster, {rows[j.job_id]: j.duration_seconds for j in ours if j.duration_seconds is not None})
+        self._sent.show(cluster, {rows[j.job_id]: j.sent_bytes for j in ours if j.sent_bytes is not None})
         self._failures.show(cluster, {rows[j.job_id]: j.failures for j in ours})
         if view.plan is None:
             return
@@ -81,5 +88,5 @@ class ReplicationMetrics:
 
     def forget(self, cluster: ClusterName) -> None:
         """Drop what is remembered of a cluster."""
-        for passing in (self._lag, self._took, self._failures, self._wanted, self._there):
+        for passing in (self._lag, self._took, self._sent, self._failures, self._wanted, self._there):
             passing.forget(cluster)
