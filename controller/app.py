@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from controller.act.hooks import MachineHooks
 from controller.act.trial import Trial, trials
 from controller.clock import Clock, SystemClock
-from controller.decide import decide, overrides, rolling
+from controller.decide import capacity, decide, overrides, rolling
 from controller.decide.candidates import Explainer
 from controller.decide.export import Export, Value, export
 from controller.decide.preflight import wish
@@ -32,6 +32,7 @@ from controller.model.notice import Gravity, Notice
 from controller.model.observed import Guest, Observed
 from controller.model.plan import Plan
 from controller.model.reasons import Why
+from controller.model.room import NodeRoom
 from controller.model.view import ClusterView, Finding
 from controller.observe.cluster import Observer
 from controller.outgoing import Answer
@@ -41,7 +42,7 @@ from controller.pve.proxmoxer_transport import ProxmoxerTransport, TlsOptions, T
 from controller.pve.recorder import Recorder, Survey
 from controller.pve.scrub import Scrubber
 from controller.pve.ticket import TicketAuth
-from controller.report import control, http, sinks
+from controller.report import access, control, http, sinks
 from controller.report.board import Board
 from controller.report.metrics import Metrics
 from controller.report.notifier import Notifier
@@ -96,7 +97,8 @@ async def serve(
     )
     settings.state_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     daemon = Daemon(FolderSource(settings.source), wiring, held=remembered(settings.state_directory))
-    server = await http.serve(board, metrics, settings.http, explain_guest)
+    reading = replace(settings.http, token=access.token_of(settings.http, settings.state_directory))
+    server = await http.serve(board, metrics, reading, explain_guest, rooms)
     socket = await control.serve(settings.socket, daemon)
     ready(server.address)
     log.info("started", source=str(settings.source), address=server.address)
@@ -122,6 +124,14 @@ def _told_of(task: asyncio.Task[None]) -> None:
     """A fault of the notifier must neither end the daemon nor go unseen."""
     if not task.cancelled() and (fault := task.exception()) is not None:
         structlog.get_logger().error("notifications have ended: a fault of Drover", exc_info=fault)
+
+
+def rooms(view: ClusterView, specs: Specs) -> Mapping[NodeName, NodeRoom]:
+    """How much memory of every node is taken, on its way and kept free; nothing before the first look."""
+    own = specs.for_cluster(view.cluster)
+    if view.seen is None or view.cluster not in own.clusters:
+        return {}
+    return capacity.rooms(own, view.seen, view.memory)
 
 
 def explain_guest(view: ClusterView, specs: Specs, vmid: Vmid) -> Explanation:

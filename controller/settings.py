@@ -20,6 +20,8 @@ from urllib.parse import unquote, urlsplit
 
 DEFAULT_FILE = Path("/etc/drover/drover.toml")
 _PIECE_CHARACTERS = 8  # shorter pieces of an address are words such as `api` and `hook`
+TOKEN_LENGTH = 16
+"""Characters that the token of page and objects has at least: it can be tried over the network."""
 
 
 class SettingsError(Exception):
@@ -137,10 +139,16 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """Where metrics, health, status and the page are served; read-only, so loopback or a scrape network is fine."""
+    """Where metrics, health, status and the page are served, all of it read-only.
+
+    token: what page and objects ask for; None = nothing on loopback, elsewhere one that Drover makes itself. names: Host names
+    it is asked for besides addresses and the machine's own, such as that of a reverse proxy.
+    """
 
     host: str = "127.0.0.1"
     port: int = 9808
+    token: Secret | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +198,9 @@ class Settings:
 def load(file: Path | None = None, env: Mapping[str, str] | None = None, *, secrets: bool = True) -> Settings:
     """Settings from `file`, else from `$DROVER_CONFIG`, else from /etc/drover/drover.toml when that exists, else defaults.
 
-    `$DROVER_SOURCE`, `$DROVER_STATE`, `$DROVER_SOCKET` and `$DROVER_LISTEN` win over the file. Raises SettingsError.
+    `$DROVER_SOURCE`, `$DROVER_STATE`, `$DROVER_SOCKET`, `$DROVER_LISTEN` and `$DROVER_TOKEN` win over the file. Raises
+    SettingsError.
+
     `secrets=False` leaves the credentials out, for those who only ask the daemon and may not read the files of its secrets.
     """
     env = os.environ if env is None else env
@@ -219,7 +229,7 @@ def _settings(top: "_Table", env: Mapping[str, str], *, secrets: bool) -> Settin
         source=Path(either("DROVER_SOURCE", top.text("source", "/etc/drover/manifests"))),
         state_directory=Path(either("DROVER_STATE", top.text("stateDirectory", "/var/lib/drover"))),
         socket=Path(either("DROVER_SOCKET", top.text("socket", "/run/drover/control.sock"))),
-        http=_http(listen, http),
+        http=_http(listen, http, env, secrets=secrets),
         log=LogSettings(
             format=log.choice("format", ("auto", "json", "console"), "auto"),
             level=log.choice("level", ("debug", "info", "warning", "error"), "info"),
@@ -279,11 +289,27 @@ def _poll(table: "_Table") -> Poll:
     return poll
 
 
-def _http(listen: str, table: "_Table") -> HttpSettings:
+def _http(listen: str, table: "_Table", env: Mapping[str, str], *, secrets: bool) -> HttpSettings:
     host, colon, port = listen.rpartition(":")
     if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise table.error("listen", f"{listen!r} is not an address; use HOST:PORT such as 127.0.0.1:9808")
-    return HttpSettings(host.strip("[]"), int(port))
+    names = table.texts("names") if table.has("names") else ()
+    return HttpSettings(host.strip("[]"), int(port), _http_token(table, env, secrets=secrets), names)
+
+
+def _http_token(table: "_Table", env: Mapping[str, str], *, secrets: bool) -> Secret | None:
+    """The token of page and objects, if one is given."""
+    try:
+        token = _given(table, "token", env)
+    except SettingsError:
+        if secrets:
+            raise
+        token = None  # who only asks the daemon may know it otherwise
+    if env.get("DROVER_TOKEN"):
+        token = Secret(env["DROVER_TOKEN"])
+    if token is not None and len(token.reveal()) < TOKEN_LENGTH:
+        raise table.error("token", f"is too short to be a token: {TOKEN_LENGTH} characters or more, at random")
+    return token
 
 
 def _credential(name: str, table: "_Table", env: Mapping[str, str]) -> Credential:

@@ -21,10 +21,11 @@ Data = dict[str, object]
 
 
 class Client:
-    """One daemon at `url`. Every failure is a ClickException with one sentence."""
+    """One daemon at `url`, which may ask for a token. Every failure is a ClickException with one sentence."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str = "") -> None:
         self.url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         # The daemon is on this machine or beside it, never behind the proxy that the environment may name.
         self._opener = build_opener(ProxyHandler({}))
         self.now = 0.0
@@ -47,7 +48,7 @@ class Client:
     def watch(self) -> Iterator[Overview]:
         """Yield an overview now and after every change, until the daemon stops."""
         try:
-            with self._opener.open(Request(f"{self.url}{_API}/overview/watch"), timeout=None) as answer:  # noqa: S310 - what a person typed
+            with self._open(f"{self.url}{_API}/overview/watch", None) as answer:
                 for line in answer:
                     yield Overview.model_validate_json(line)
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -57,7 +58,7 @@ class Client:
         """Yield one object per line of an answer that goes on until the daemon stops."""
         query = urlencode({key: value for key, value in filters.items() if value is not None})
         try:
-            with self._opener.open(Request(f"{self.url}{_API}/{quote(plural)}?{query}"), timeout=None) as answer:  # noqa: S310 - what a person typed
+            with self._open(f"{self.url}{_API}/{quote(plural)}?{query}", None) as answer:
                 for line in answer:
                     yield json.loads(line)
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -76,12 +77,17 @@ class Client:
         query = urlencode({key: value for key, value in filters.items() if value is not None})
         address = f"{self.url}{path}" + (f"?{query}" if query else "")
         try:
-            with self._opener.open(Request(address), timeout=_SECONDS) as answer:  # noqa: S310 - what a person typed
+            with self._open(address, _SECONDS) as answer:
                 self.now = epoch_of(answer.headers.get("Drover-Time", "")) or 0.0
                 text: bytes = answer.read()
                 return text
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._sentence(error) from error
+
+    def _open(self, address: str, timeout: float | None) -> http.client.HTTPResponse:
+        answer = self._opener.open(Request(address, headers=self._headers), timeout=timeout)  # noqa: S310 - what a person typed
+        assert isinstance(answer, http.client.HTTPResponse)
+        return answer
 
     def _sentence(self, error: Exception) -> click.ClickException:
         if isinstance(error, HTTPError):

@@ -3,6 +3,7 @@
 import getpass
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -10,6 +11,7 @@ import click
 
 from controller import settings
 from controller.cli.client import Client
+from controller.report.access import TOKEN_FILE
 from controller.settings import Settings
 
 _P = ParamSpec("_P")
@@ -51,9 +53,18 @@ def load(file: Path | None, *, secrets: bool = True) -> Settings:
 
 def client(url: str | None, file: Path | None) -> Client:
     """A client of the daemon at `url`, at $DROVER_SERVER, or where the settings say that it serves."""
-    given = url or os.environ.get("DROVER_SERVER")
+    given, token = url or os.environ.get("DROVER_SERVER"), os.environ.get("DROVER_TOKEN", "")
     if given:
-        return Client(given if "://" in given else f"http://{given}")
-    http = load(file, secrets=False).http
+        return Client(given if "://" in given else f"http://{given}", token)
+    known = load(file, secrets=False)
+    http = known.http
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(http.host, http.host)  # noqa: S104 - compared with, not bound to
-    return Client(f"http://[{host}]:{http.port}" if ":" in host else f"http://{host}:{http.port}")
+    address = f"http://[{host}]:{http.port}" if ":" in host else f"http://{host}:{http.port}"
+    return Client(address, token or (http.token.reveal() if http.token is not None else _made_token(known)))
+
+
+def _made_token(known: Settings) -> str:
+    """The token that a daemon beside us has made; "" where there is none or it is not for us."""
+    with suppress(OSError):
+        return (known.state_directory / TOKEN_FILE).read_text(encoding="ascii").strip()
+    return ""

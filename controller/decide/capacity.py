@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from controller.model.ids import GuestKind, NodeName, Vmid
 from controller.model.memory import Memory
 from controller.model.observed import Guest, GuestConfig, Node, Observed
+from controller.model.room import NodeRoom
 from controller.specs import PveCluster, PveNode, Specs
 from controller.specs.pvecluster import Capacity, MemoryBasis
 
@@ -62,6 +63,27 @@ def needs(cluster: PveCluster, seen: Observed, memory: Memory) -> Mapping[Vmid, 
         if vmid in found and halted.identity.same_as(seen.guests[vmid].identity):
             found[vmid] = found[vmid] or seen.guests[vmid].memory_bytes
     return MappingProxyType(found)
+
+
+def rooms(specs: Specs, seen: Observed, memory: Memory) -> Mapping[NodeName, NodeRoom]:
+    """What is taken and what is left of every node's memory, as planners count it; for people and metrics."""
+    sizes = needs(specs.clusters[seen.cluster], seen, memory)
+    held, leaving, arriving = (
+        defaultdict[NodeName, int](int),
+        defaultdict[NodeName, int](int),
+        defaultdict[NodeName, int](int),
+    )
+    for vmid, guest in seen.guests.items():
+        held[guest.node] += sizes[vmid] or 0
+    for vmid, flight in memory.flights.items():
+        there = seen.guests.get(vmid)
+        if there is not None and flight.source in flight.nodes and there.node == flight.source:
+            leaving[flight.source] += sizes[vmid] or 0
+        if there is None or there.node != flight.target:
+            arriving[flight.target] += sizes[vmid] or 0
+    return MappingProxyType(
+        {n: NodeRoom(most, held[n], leaving[n], arriving[n]) for n, most in limits(specs, seen).items()}
+    )
 
 
 def thread_limit(node: Node, capacity: Capacity, spec: PveNode | None) -> int | None:

@@ -63,6 +63,8 @@ class Board:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.source = SourceState()
+        self.version = 0
+        """Counts what has been put on the board."""
         self._clusters: dict[ClusterName, Published] = {}
         self._shown_at: dict[ClusterName, float] = {}
         self._changed = asyncio.Event()
@@ -129,5 +131,6 @@ class Board:
         return f"not looked at completely yet: {', '.join(unseen)}" if unseen else ""
 
     def _wake(self) -> None:
+        self.version += 1
         self._changed.set()
         self._changed = asyncio.Event()

@@ -4,38 +4,31 @@ Built by `app`. Nothing in here can change the daemon's mind: that goes through 
 """
 
 import asyncio
-import ipaddress
 import json
-import socket
 from collections.abc import Callable
 from typing import TypeAlias
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
-from controller.model.errors import DroverError
 from controller.model.event import EventFilter
 from controller.model.explanation import Explanation
 from controller.model.ids import Vmid
 from controller.model.view import ClusterView
-from controller.report import event_watch, objects, views
+from controller.report import access, event_watch, objects, views
+from controller.report.access import Access
 from controller.report.board import Board, Published
 from controller.report.metrics import Metrics, Scrape
 from controller.report.objects import Data
 from controller.report.overview import overview
-from controller.report.page import REFRESH_SECONDS, page
-from controller.report.units import timestamp
+from controller.report.page.content import Rooms
+from controller.report.page.routes import PageRoutes
 from controller.settings import HttpSettings
 from controller.specs import API_VERSION, KINDS, Specs
 
 API = f"/apis/{API_VERSION}"
-TIME_HEADER = "Drover-Time"
-"""Every answer tells the daemon's time: ages are counted from it, not from the reader's clock."""
 
 Explainer: TypeAlias = Callable[[ClusterView, Specs, Vmid], Explanation]
 """Explains one guest of a view that has a plan (`decide.candidates`, which this room does not know)."""
-
-_LOOPBACK = ("localhost", "localhost.localdomain", "ip6-localhost")
 
 
 class Serving:
@@ -50,10 +43,23 @@ class Serving:
         await self._runner.cleanup()
 
 
-async def serve(board: Board, metrics: Metrics, settings: HttpSettings, explain: Explainer | None = None) -> Serving:
-    """Listen where `settings` say; port 0 takes a free one. Raises OSError when that is not possible."""
+async def serve(
+    board: Board,
+    metrics: Metrics,
+    settings: HttpSettings,
+    explain: Explainer | None = None,
+    rooms: Rooms | None = None,
+) -> Serving:
+    """Listen where `settings` say; port 0 takes a free one. Raises OSError when that is not possible.
+
+    `rooms` tells how much memory of every node is taken, on its way and kept free (`decide.capacity`).
+    """
     app = application(
-        board, Scrape(metrics.registry, board.clock.monotonic), listen_host=settings.host, explain=explain
+        board,
+        Scrape(metrics.registry, board.clock.monotonic),
+        Access(settings.host, settings.names, settings.token),
+        explain=explain,
+        rooms=rooms,
     )
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
     await runner.setup()
@@ -66,14 +72,15 @@ async def serve(board: Board, metrics: Metrics, settings: HttpSettings, explain:
     return Serving(runner, f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
 
-def application(board: Board, scrape: Scrape, *, listen_host: str, explain: Explainer | None = None) -> web.Application:
-    """The application; `listen_host` is a name under which browsers and scrapers may ask for it."""
-    names = frozenset(name.lower() for name in (*_LOOPBACK, listen_host, socket.gethostname()))
-    app = web.Application(middlewares=[_guarded(names, board)])
-    served = _Served(board, scrape, explain)
+def application(
+    board: Board, scrape: Scrape, rules: Access, *, explain: Explainer | None = None, rooms: Rooms | None = None
+) -> web.Application:
+    """The application; `rules` say who may ask."""
+    app = web.Application(middlewares=[access.guard(rules, board)])
+    served, page = _Served(board, scrape, explain), PageRoutes(board, rules, rooms)
     app.add_routes(
         [
-            web.get("/", served.page),
+            *page.routes(),
             web.get("/metrics", served.metrics),
             web.get("/healthz", served.healthz),
             web.get("/readyz", served.readyz),
@@ -86,53 +93,8 @@ def application(board: Board, scrape: Scrape, *, listen_host: str, explain: Expl
         ]
     )
     app.on_shutdown.append(served.stop)
+    app.on_shutdown.append(page.stop)
     return app
-
-
-def is_allowed_host(header: str, names: frozenset[str]) -> bool:
-    """Whether a Host header names us, so that a web page that rebinds its own name to our address gets no answer.
-
-    Addresses always pass: they can't be rebound.
-    """
-    host = header.rsplit(":", 1)[0] if header.rpartition(":")[2].isdigit() and not header.endswith("]") else header
-    host = host.strip("[]").lower()
-    if host in names:
-        return True
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _guarded(names: frozenset[str], board: Board) -> Middleware:
-    @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not is_allowed_host(request.headers.get("Host", ""), names):
-            return web.Response(
-                status=421, text="this Host is not served here; ask by address or by the name of the machine\n"
-            )
-        try:
-            answer = await handler(request)
-        except web.HTTPException as error:
-            answer = _problem(error.status, error.text or error.reason)
-        except DroverError as error:
-            answer = _problem(503, error.message)
-        if not answer.prepared:
-            answer.headers.update(_headers(board))
-        return answer
-
-    return guard
-
-
-def _headers(board: Board) -> dict[str, str]:
-    return {
-        TIME_HEADER: timestamp(board.clock.wall()),
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
-        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
-    }
 
 
 class _Served:
@@ -147,12 +109,6 @@ class _Served:
     async def stop(self, _app: web.Application) -> None:
         """End the streams, which would otherwise hold a shutdown up."""
         self._stopping.set()
-
-    async def page(self, request: web.Request) -> web.StreamResponse:
-        """The page; `?refresh=30` renews it less often, `?refresh=0` never."""
-        asked = request.query.get("refresh", "")
-        refresh = min(int(asked), 3600) if asked.isascii() and asked.isdigit() and len(asked) < 9 else REFRESH_SECONDS
-        return web.Response(text=page(overview(self._board), refresh), content_type="text/html")
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         made = await self._scrape.exposition(request.headers.get("Accept", ""))
@@ -176,7 +132,7 @@ class _Served:
 
     async def _stream(self, request: web.Request, news: Callable[[], bytes]) -> web.StreamResponse:
         """Write `news()` now and after every change of the board."""
-        stream = web.StreamResponse(headers={**_headers(self._board), "Content-Type": "application/x-ndjson"})
+        stream = web.StreamResponse(headers={**access.headers(self._board), "Content-Type": "application/x-ndjson"})
         await stream.prepare(request)
         stopped = asyncio.ensure_future(self._stopping.wait())
         try:
@@ -304,10 +260,3 @@ def _verdict(trouble: str) -> web.Response:
 
 def _json(data: Data) -> web.Response:
     return web.json_response(data, dumps=lambda value: json.dumps(value, ensure_ascii=False))
-
-
-def _problem(status: int, message: str) -> web.Response:
-    reason = "NotFound" if status == 404 else "Failure"
-    return web.json_response(
-        {"kind": "Status", "status": "Failure", "reason": reason, "message": message, "code": status}, status=status
-    )

@@ -1,8 +1,10 @@
 """Everything at a glance, as one value: what the page and `drover status` show. Made from the board; also read back by `cli`."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
 
 from controller import __version__
 from controller.model.condition import Status
@@ -15,11 +17,13 @@ from controller.model.override import Order, Override
 from controller.model.replication import JobHealth
 from controller.model.view import ClusterView
 from controller.report import replication
-from controller.report.board import Board, Published
+from controller.report.board import Board, Published, SourceState
 from controller.report.evacuation import DrainLine, Line, drain_line
 from controller.report.guests import GuestState, Verdict, verdicts
 from controller.report.statement import ObjectStatus
 from controller.report.units import timestamp
+
+_T = TypeVar("_T")
 
 EVENTS = 12
 """Events in an overview, the latest of all clusters."""
@@ -201,10 +205,37 @@ class Overview(Line):
     events: tuple[EventLine, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The board at one moment, with what the state files remember: frozen, so that any thread may look at it."""
+
+    at: float  # epoch seconds
+    source: SourceState
+    clusters: Mapping[ClusterName, Published]
+    events: Mapping[ClusterName, tuple[Event, ...]]
+    attempts: Mapping[ClusterName, tuple[Outcome, ...]]
+
+
+def take(board: Board) -> Snapshot:
+    """What is on the board now. Reads state files, so it belongs on the loop's thread."""
+    clusters = board.clusters
+    return Snapshot(
+        at=board.clock.wall(),
+        source=board.source,
+        clusters=clusters,
+        events={name: _remembered(shown.events) for name, shown in clusters.items()},
+        attempts={name: _remembered(shown.attempts) for name, shown in clusters.items() if _drains(shown)},
+    )
+
+
 def overview(board: Board) -> Overview:
     """Everything that is on the board, in short."""
-    now = board.clock.wall()
-    source = board.source
+    return summary(take(board))
+
+
+def summary(seen: Snapshot) -> Overview:
+    """The snapshot in short. Pure."""
+    now, source = seen.at, seen.source
     return Overview(
         version=__version__,
         now=timestamp(now),
@@ -215,14 +246,26 @@ def overview(board: Board) -> Overview:
             awaiting=source.awaiting,
             complete=source.complete,
         ),
-        clusters=tuple(_cluster(name, shown, board, now) for name, shown in board.clusters.items()),
-        events=_events(board, now),
+        clusters=tuple(_cluster(name, shown, seen) for name, shown in seen.clusters.items()),
+        events=_events(seen),
     )
 
 
-def _cluster(name: str, shown: Published, board: Board, now: float) -> ClusterLine:
-    view = shown.view
-    spec = board.source.specs.clusters.get(name)
+def _drains(shown: Published) -> bool:
+    plan = shown.view.plan
+    return plan is not None and any(not drain.drained for drain in plan.drains)
+
+
+def _remembered(read: Callable[[], tuple[_T, ...]]) -> tuple[_T, ...]:
+    # A state file that can't be read shows in the condition Armed; the rest of the overview is worth having.
+    with suppress(DroverError):
+        return read()
+    return ()
+
+
+def _cluster(name: ClusterName, shown: Published, snapshot: Snapshot) -> ClusterLine:
+    view, now = shown.view, snapshot.at
+    spec = snapshot.source.specs.clusters.get(name)
     said = verdicts(view)
     troubled = [
         _guest(vmid, verdict, view.seen)
@@ -231,7 +274,7 @@ def _cluster(name: str, shown: Published, board: Board, now: float) -> ClusterLi
     ]
     troubled.sort(key=lambda line: (line.state != GuestState.BLOCKED, line.vmid))
     planned = view.plan.drains if view.plan is not None else ()
-    attempts = _attempts(shown) if any(not drain.drained for drain in planned) else ()
+    attempts = snapshot.attempts.get(name, ())
     drains = tuple(
         drain_line(drain, shown.statuses.get(drain.ref), view, said=said, attempts=attempts, now=now)
         for drain in planned
@@ -263,13 +306,6 @@ def _cluster(name: str, shown: Published, board: Board, now: float) -> ClusterLi
         jobs=dict(Counter(str(job.health) for job in view.jobs)),
         max_lag_seconds=max((job.lag_seconds for job in view.jobs if job.lag_seconds is not None), default=None),
     )
-
-
-def _attempts(shown: Published) -> tuple[Outcome, ...]:
-    # As with events: a state file that can't be read is said elsewhere.
-    with suppress(DroverError):
-        return shown.attempts()
-    return ()
 
 
 def _waits(troubled: Iterable[GuestLine]) -> tuple[WaitLine, ...]:
@@ -416,12 +452,8 @@ def _guest(vmid: Vmid, verdict: Verdict, seen: Observed | None) -> GuestLine:
     )
 
 
-def _events(board: Board, now: float) -> tuple[EventLine, ...]:
-    told: list[tuple[ClusterName, Event]] = []
-    for name, shown in board.clusters.items():
-        # A state file that can't be read shows in the condition Armed; the rest of the overview is worth having.
-        with suppress(DroverError):
-            told += [(name, event) for event in shown.events()]
+def _events(seen: Snapshot) -> tuple[EventLine, ...]:
+    told = [(name, event) for name, events in seen.events.items() for event in events]
     told.sort(key=lambda item: -item[1].last)
     return tuple(
         EventLine(
@@ -431,7 +463,7 @@ def _events(board: Board, now: float) -> tuple[EventLine, ...]:
             about=str(event.about),
             message=event.message,
             count=event.count,
-            age_seconds=max(0.0, now - event.last),
+            age_seconds=max(0.0, seen.at - event.last),
         )
         for name, event in told[:EVENTS]
     )

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from controller.model.ids import ClusterName
-from controller.report.http import is_allowed_host
+from controller.report.access import is_allowed_host
 from controller.report.metrics import Metrics
 from controller.settings import DEFAULT_FILE, Settings
 

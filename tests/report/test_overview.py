@@ -1,4 +1,4 @@
-"""The live view of a drain: what the overview counts, and what the page makes of it."""
+"""The live view of a drain: what the overview counts."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,9 +7,7 @@ from controller.model.ids import Vmid
 from controller.report.evacuation import AWAY, NEXT, STUCK, DrainLine
 from controller.report.maintenance import MaintenanceState
 from controller.report.overview import GUESTS, overview
-from controller.report.page import page
 from tests.report import scene
-from tests.report.test_http import Tags, get
 
 
 def drain_of(view: object = scene.FORESEEN) -> DrainLine:
@@ -74,40 +72,3 @@ def test_thousands_of_guests_stay_readable_and_bounded() -> None:
     ]
     assert len(drain.bars) == NEXT + STUCK <= AWAY + NEXT + STUCK
     assert drain.more_bars == 5000 - NEXT - STUCK
-    text = page(seen)
-    assert len(text) < 100_000
-    assert "and 2450 more; in all 2500 NoTargetFits" in text
-
-
-def test_the_page_says_in_words_what_its_bars_show(tmp_path: Path) -> None:
-    state = scene.store(tmp_path)
-    board, _ = scene.board(scene.FORESEEN, store=state)
-    text = page(overview(board))
-    state.close()
-    tags = Tags(text)
-    assert tags.open == []
-    for words in (
-        "1 of 5 guests moved away from pve1, 1 moving, 1 blocked, 2 waiting, 1 shut down",
-        "since 5m00s · about 1m30s left (nine times in ten within 2m00s)",
-        "6m30s in all, no order is faster than 6m00s (1.08x)",
-        "VM 104 web-2on pve2 after 41s",
-        "VM 101 db-1to pve2, Memory 50 %",
-        "CT 201 dnswaits: SlotTaken, then to pve2",
-        "VM 105 buildblocked: NoTargetFits",
-        "pve1to pve2",
-        "downtime up to 1000 ms",
-        "1 move out, 112 MiB/s",
-        "1 move in, 112 MiB/s",
-        "crm of pve1: starts again when pve1 is back; asked to shut down 1m00s ago",
-        "pve1 sends 2 guests already",
-        "a move waits for it",
-        "2 jobs: 1 InSync, 1 Syncing; the oldest replica is 40s old",
-    ):
-        assert words in tags.text, words
-    assert text.count("<span class=track aria-hidden=true>") == 5, "what words say is not read out twice"
-
-
-def test_the_page_renews_itself_as_often_as_asked() -> None:
-    for query, meta in (("", "content=2>"), ("?refresh=30", "content=30>"), ("?refresh=x", "content=2>")):
-        assert f"<meta http-equiv=refresh {meta}" in get(f"/{query}")[1]
-    assert "http-equiv=refresh" not in get("/?refresh=0")[1]
