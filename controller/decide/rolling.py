@@ -4,6 +4,7 @@ Called by `loop.tick` before it plans and by `app` for one-shots. A node's turn:
 healthy for a while, its guests back; then the next one. The first failure stops what has not begun.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -92,6 +93,11 @@ def remembers(memory: Memory, key: str) -> bool:
     return any(HookCall("", HookAction.DRAINED, t.maintenance, t.node, 0.0).key == key for t in memory.turns.values())
 
 
+def _asked(maintenance: NodeMaintenance) -> str:
+    """A digest of what is asked for: who only suspends it, and lets it go on, asks for nothing new."""
+    return hashlib.sha256(maintenance.spec.model_dump_json(exclude={"suspend"}).encode()).hexdigest()[:16]
+
+
 def _narrowed(maintenance: NodeMaintenance, nodes: list[NodeName]) -> NodeMaintenance:
     # Built past the checks of manifests: nobody would write a selector that means no node.
     requirement = LabelRequirement.model_construct(key=NODE_LABEL, operator=Operator.IN, values=tuple(nodes))
@@ -124,8 +130,8 @@ class _Roll:
             yield turn
 
     def _known(self, nodes: tuple[NodeName, ...]) -> Iterator[Turn]:
-        """What is remembered of the nodes that are meant; a new generation takes it over unless all was done."""
-        generation = self.maintenance.metadata.generation
+        """What is remembered of the nodes that are meant; what is asked anew takes it over unless all was done."""
+        generation, asked = self.maintenance.metadata.generation, _asked(self.maintenance)
         known = {t.node: t for t in self.memory.turns.values() if t.maintenance == self.maintenance.ref}
         finished = all(name in known and known[name].phase is TurnPhase.DONE for name in nodes)
         freed = [
@@ -133,12 +139,15 @@ class _Roll:
         ]
         for name in sorted({*nodes, *freed}):
             turn = known.get(name)
-            if turn is None or (turn.generation != generation and finished):
-                yield Turn(self.maintenance.ref, generation, name)
-            elif turn.generation != generation:
-                yield self._anew(replace(turn, generation=generation))
+            if turn is None:
+                yield Turn(self.maintenance.ref, generation, name, asked=asked)
+                continue
+            anew = turn.generation != generation and turn.asked != asked
+            known_now = replace(turn, generation=generation, asked=asked)
+            if anew and finished:
+                yield Turn(self.maintenance.ref, generation, name, asked=asked)
             else:
-                yield turn
+                yield self._anew(known_now) if anew else known_now
 
     def _anew(self, turn: Turn) -> Turn:
         """A node at which the roll had stopped is drained and serviced once more."""

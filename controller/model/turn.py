@@ -46,6 +46,7 @@ class Turn:
     drained_at: float = 0.0  # names the run of the hook that belongs to it
     booted_at: float = 0.0  # when the node had started, as seen when it was drained: a later start is a reboot
     healthy_since: float = 0.0
+    asked: str = ""  # a digest of what its maintenance asks for, whether it is suspended or not
     failure: str = ""  # why nothing more is begun, as a sentence; the phase is then the one in which it happened
 
     @property

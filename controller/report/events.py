@@ -200,8 +200,13 @@ def of_flips(old: Mapping[ObjectRef, ObjectStatus], new: Mapping[ObjectRef, Obje
             event = _flip(ref, before.condition(condition.type) if before is not None else None, condition, at)
             found += [event] if event is not None else []
     ended = sorted(ref for ref in set(old) - set(new) if ref.kind == "NodeMaintenance")
-    found += [Event(_NORMAL, Told.MAINTENANCE_ENDED, ref, "maintenance is over", at, at) for ref in ended]
+    found += [Event(_NORMAL, Told.MAINTENANCE_ENDED, ref, _over(old[ref]), at, at) for ref in ended]
     return found
+
+
+def _over(last: ObjectStatus) -> str:
+    begun = "startTime" in last.fields or "nodeCounts" in last.fields
+    return "maintenance is over" if begun else "maintenance is withdrawn before it began"
 
 
 def of_approvals(old: Plan | None, new: Plan, *, at: float) -> tuple[Event, ...]:
