@@ -47,9 +47,10 @@ from controller.report.board import Board
 from controller.report.metrics import Metrics
 from controller.report.notifier import Notifier
 from controller.report.store import Store, read_memory, stored_sources
-from controller.settings import Credential, Hook, Settings
-from controller.sources import Held, Problem, merge
+from controller.settings import GIT_FOLDER, Credential, Hook, Settings
+from controller.sources import Held, Problem, Source, merge
 from controller.sources.folder import FolderSource
+from controller.sources.git import GitSource
 from controller.specs import API_VERSION, PveCluster, Specs
 
 SHUTDOWN_SECONDS = 10.0
@@ -96,7 +97,7 @@ async def serve(
         interval_seconds=settings.loop.interval_seconds,
     )
     settings.state_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    daemon = Daemon(FolderSource(settings.source), wiring, held=remembered(settings.state_directory))
+    daemon = Daemon(source_of(settings, clock), wiring, held=remembered(settings.state_directory))
     reading = replace(settings.http, token=access.token_of(settings.http, settings.state_directory))
     server = await http.serve(board, metrics, reading, explain_guest, rooms)
     socket = await control.serve(settings.socket, daemon)
@@ -132,6 +133,13 @@ def rooms(view: ClusterView, specs: Specs) -> Mapping[NodeName, NodeRoom]:
     if view.seen is None or view.cluster not in own.clusters:
         return {}
     return capacity.rooms(own, view.seen, view.memory)
+
+
+def source_of(settings: Settings, clock: Clock) -> Source:
+    """Where the daemon reads manifests: the repository of the settings, or the folder."""
+    if settings.git is None:
+        return FolderSource(settings.source)
+    return GitSource(settings.git, settings.state_directory / GIT_FOLDER, clock)
 
 
 def explain_guest(view: ClusterView, specs: Specs, vmid: Vmid) -> Explanation:

@@ -161,3 +161,50 @@ def test_a_mistake_in_a_webhook_is_named(tmp_path: Path, more: str, said: str) -
 def test_who_only_asks_the_daemon_need_not_read_the_secrets_of_hooks(tmp_path: Path) -> None:
     (tmp_path / "drover.toml").write_text(AWX, encoding="utf-8")
     assert load(tmp_path / "drover.toml", {}, secrets=False).hooks == {}
+
+
+GIT = '[source.git]\nurl = "https://git.example.org/ops/cluster.git"\n'
+
+
+def test_a_repository_is_read_where_its_revision_in_force_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "git.token").write_text(SECRET + "\n")
+    text = 'stateDirectory = "/state"\n' + GIT + 'path = "/lab/"\nref = "main"\ntokenFile = "git.token"\n'
+    given = settings(tmp_path, text + '[source.git.verify]\nsshAllowedSignersFile = "signers"\n')
+    assert given.source == Path("/state/source/current/lab")
+    assert given.git is not None
+    assert given.git.token is not None
+    assert given.git.token.reveal() == SECRET
+    assert given.git.verify is not None
+    assert given.git.verify.ssh_allowed_signers == tmp_path / "signers"
+    assert SECRET not in repr(given)
+    assert settings(tmp_path, text, DROVER_SOURCE="/elsewhere").git is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[source]\nfolder = "x"\n', "source.git.url: is missing"),
+        (GIT.replace("https://", "http://"), "source.git.url: 'http://git.example.org/ops/cluster.git' is not a place"),
+        (GIT.replace("https://", "https://me:secret@"), "source.git.url: holds a user or a token; use username"),
+        (GIT.replace("https://", "ext::sh -c "), "source.git.url: 'ext::sh"),
+        (GIT + 'ref = "--upload-pack=x"', "source.git.ref: '--upload-pack=x' is not the name of a branch or tag"),
+        (GIT + 'path = "../x"', "source.git.path: '../x' has to be a folder or file inside the repository"),
+        (GIT + 'path = ".git"', "source.git.path: '.git' has to be"),
+        (GIT + "branch = 'x'", "source.git.branch: is not a setting"),
+        (GIT.replace("https://git.example.org/", "git@git.example.org:"), "source.git.sshKeyFile: is needed for SSH"),
+        (GIT + "[source.git.verify]\n", "source.git.verify.gpgKeyringFile: exactly one of"),
+        (
+            GIT + "depth = 1\n[source.git.verify]\ngpgKeyringFile = 'x'",
+            "source.git.depth: can't be limited with verify",
+        ),
+        (GIT + "[source.git.webhook]\nsecret = 'short'", "source.git.webhook.secretFile: exactly one of"),
+        (
+            GIT + "[source.git.commitStatus]\nkind = 'github'\nurl = 'https://api.github.com'\nrepository = 'a/b'",
+            "source.git.commitStatus.tokenFile: exactly one of",
+        ),
+    ],
+)
+def test_a_repository_that_can_not_be_meant_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        settings(tmp_path, text)
+    assert said in str(refused.value)

@@ -29,7 +29,8 @@ from controller.report import log
 def command(config: Path | None, source: Path | None, log_format: str | None, speed: float) -> None:
     """Run the daemon until SIGTERM; running migrations go on inside PVE and are adopted at the next start."""
     settings = options.load(config)
-    settings = replace(settings, source=source or settings.source)
+    if source is not None:
+        settings = replace(settings, source=source, git=None)
     settings = replace(settings, log=replace(settings.log, format=log_format or settings.log.format))
     log.configure(settings.log, stream=sys.stderr, secrets=settings.secrets)
     try:

@@ -39,13 +39,16 @@ class Daemon:
 
     def confirm(self, revision: str) -> bool:
         """Let a deletion that waits for confirmation happen; False when that revision is not the one waiting."""
+        if self._source.confirm(revision):
+            return True
         if self._held.awaiting != revision:
             return False
         self._take(self._held.confirm(revision), complete=True)
         return True
 
     def look_again(self) -> None:
-        """Look at every cluster now."""
+        """Look at every cluster now, and at the source."""
+        self._source.look_now()
         for loop, _ in self._loops.values():
             loop.look_again()
 
@@ -75,14 +78,14 @@ class Daemon:
             snapshot = await self._source.read()
         except Exception:  # a source that fails in an unforeseen way leaves the last good specs in force
             self._log.exception("source failed", source=self._source.name)
-            self._wiring.publisher.source(self._held, complete=False)
+            self._wiring.publisher.source(self._held, complete=False, view=self._source.view)
             return
         self._take(merge(self._held, snapshot), complete=snapshot.complete)
 
     def _take(self, held: Held, *, complete: bool) -> None:
         changed = held != self._held
         self._held = held
-        self._wiring.publisher.source(held, complete=complete)
+        self._wiring.publisher.source(held, complete=complete, view=self._source.view)
         wanted = {ClusterName(name) for name in held.specs.clusters}
         for name in sorted(set(self._loops) - wanted):
             _, task = self._loops.pop(name)

@@ -14,6 +14,7 @@ from controller.model.condition import Condition
 from controller.model.errors import DroverError
 from controller.model.event import Event, EventType
 from controller.model.ids import ClusterName, ObjectRef
+from controller.model.revision import SourceView
 from controller.model.view import ClusterView
 from controller.report import conditions, events
 from controller.report.board import Board
@@ -47,6 +48,8 @@ class Publisher:
         self._notifier = notifier
         self._statuses: dict[ClusterName, Statuses] = {}
         self._problems: dict[ClusterName, tuple[Problem, ...]] = {}
+        self._source: SourceView | None = None
+        self._sources_told: dict[ClusterName, SourceView | None] = {}
         self._saved: dict[ClusterName, Held] = {}  # the specs that the state file of the cluster has
         self._unwritten: set[ClusterName] = set()  # clusters whose state file refused the last writing
         self._log = structlog.get_logger()
@@ -59,15 +62,17 @@ class Publisher:
             view = replace(view, notifying=self._notifier.finding(spec))
         before = self._statuses[name] if name in self._statuses else _remembered(store)
         statuses = conditions.statuses(
-            held.specs, held.problems, view, before, vanished_nodes=frozenset(held.vanished_nodes)
+            held.specs, held.problems, view, before, vanished_nodes=frozenset(held.vanished_nodes), source=self._source
         )
         happened = [
             *events.of_problems(self._problems.get(name, ()), held.problems, at=view.at),
+            *events.of_source(self._sources_told.get(name), self._source, name, at=view.at),
             *events.of_outcomes(view.outcomes),
             *view.events,
             *events.of_flips(before, statuses, at=view.at),
         ]
         self._statuses[name], self._problems[name] = statuses, held.problems
+        self._sources_told[name] = self._source
         if store is not None:
             self._write_down(name, store, statuses, happened, held)
         for event in happened:
@@ -78,17 +83,20 @@ class Publisher:
         for listener in self._listeners:
             listener(view, statuses, happened)
 
-    def source(self, held: Held, *, complete: bool) -> None:
-        """Take in what the source gave; `complete` when all of it could be read."""
+    def source(self, held: Held, *, complete: bool, view: SourceView | None = None) -> None:
+        """Take in what the source gave; `complete` when all of it could be read, `view` how its revisions stand."""
+        self._source = view
+        current = view is None or view.finding is None or view.finding.ok
         self._metrics.source(
             revision=held.revision,
             errors=len(held.problems),
             objects=Counter(resource.kind for resource in held.specs),
             at=self._clock.wall(),
-            complete=complete,
+            complete=complete and current,
+            view=view,
         )
         self._board.show_source(
-            held.specs, held.revision, held.problems, complete=complete, awaiting=held.awaiting or ""
+            held.specs, held.revision, held.problems, complete=complete, awaiting=held.awaiting or "", view=view
         )
 
     def tick_failed(self, cluster: ClusterName) -> None:
@@ -99,6 +107,7 @@ class Publisher:
         """Stop showing a cluster that the source no longer names."""
         self._statuses.pop(cluster, None)
         self._problems.pop(cluster, None)
+        self._sources_told.pop(cluster, None)
         self._saved.pop(cluster, None)
         self._unwritten.discard(cluster)
         if self._notifier is not None:

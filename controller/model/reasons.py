@@ -1112,3 +1112,110 @@ class Why(StrEnum):
         "/cluster/replication says `disable`.",
         "Set `enabled: true` in the policy, or enable the job in PVE.",
     )
+
+    # The Git source
+    REVISION_APPLIED = (
+        "RevisionApplied",
+        "The newest revision of the repository is in force.",
+        "The branch or tag was asked for, and its commit is the one that is in force.",
+        "",
+    )
+    HISTORY_REWRITTEN = (
+        "HistoryRewritten",
+        (
+            "The branch or tag leads to a commit that does not follow the "
+            "one in force: a force-push, a rewind, or an unrelated history."
+        ),
+        "The commit in force is not among the ancestors of the new one (`git merge-base --is-ancestor`).",
+        (
+            "With `verify` nothing changes until somebody says `drover confirm "
+            "COMMIT`; without it the commit is in force: see who pushed it."
+        ),
+    )
+    TAG_MOVED = (
+        "TagMoved",
+        "The tag names another commit than before, and that one is in force now.",
+        "The tag's commit is compared with the one in force.",
+        "Nothing if you moved it; otherwise see who did.",
+    )
+    SOURCE_UNREACHABLE = (
+        "SourceUnreachable",
+        "The repository's server can't be reached; the last good revision stays in force.",
+        "git could not connect, the connection broke, or it took longer than `timeoutSeconds`.",
+        "Look at the network and the server. Drover tries again, ever more slowly, and goes on without it meanwhile.",
+    )
+    SOURCE_AUTH_FAILED = (
+        "SourceAuthFailed",
+        "The repository's server refuses the token or key.",
+        "The server answered 401 or 403, or ssh was denied.",
+        "Renew `tokenFile`, or register the public half of `sshKeyFile` with the right to read.",
+    )
+    SOURCE_NOT_TRUSTED = (
+        "SourceNotTrusted",
+        "The repository's server does not prove who it is.",
+        "Its certificate or its host key does not match `caFile` or `knownHostsFile`.",
+        "Compare the key with what its administrator tells you, then put it into `knownHostsFile` or its authority into `caFile`.",
+    )
+    REPOSITORY_NOT_FOUND = (
+        "RepositoryNotFound",
+        "There is no such repository, or the token may not see it.",
+        "The server said so.",
+        "Check `url`, and what the token may read.",
+    )
+    REPOSITORY_EMPTY = (
+        "RepositoryEmpty",
+        "The repository has no commit.",
+        "The server lists no branch and no tag.",
+        "Push the manifests; until then what was in force stays.",
+    )
+    REF_MISSING = (
+        "RefMissing",
+        "The branch or tag is gone, ambiguous, or leads to no commit.",
+        "The name is looked up among the server's branches and tags.",
+        "Push it again, or name another as `ref` in the settings.",
+    )
+    PATH_MISSING = (
+        "PathMissing",
+        "The revision has nothing at the configured path.",
+        "The path is looked up in the commit.",
+        "Put the folder back, or change `path` in the settings.",
+    )
+    NOT_SIGNED = (
+        "NotSigned",
+        "A commit or tag that has to be signed is not.",
+        "`verify` is set, and git found no signature in a commit since the last one in force, or in the tag.",
+        "Sign it and push again (`git commit -S`, `git rebase --exec 'git commit --amend --no-edit -S'`, `git tag -s`).",
+    )
+    BAD_SIGNATURE = (
+        "BadSignature",
+        "A signature does not belong to its commit or tag: something was changed after signing.",
+        "git verified the signature against the content and says bad.",
+        "Take it for an attack until you know better: find out who pushed the commit.",
+    )
+    SIGNER_NOT_TRUSTED = (
+        "SignerNotTrusted",
+        "A commit or tag is signed with a key that is not among the trusted ones, or not usable any more (expired, revoked).",
+        "The key is looked up in `gpgKeyringFile` or `sshAllowedSignersFile`, and what they say of its validity counts.",
+        "Add the key if you trust its owner; renew what has expired; have a revoked key's commits signed anew.",
+    )
+    REVISION_TOO_LARGE = (
+        "RevisionTooLarge",
+        "The fetch or the manifests of the revision are larger than allowed.",
+        "Sizes and numbers are compared with `maxFetchMiB`, `maxTreeMiB`, `maxFiles` before anything is written.",
+        "Take what does not belong there out of the repository, name a `path`, or raise the limit.",
+    )
+    UNSAFE_TREE = (
+        "UnsafeTree",
+        (
+            "The revision holds something that must not be checked out: a link "
+            "that leaves the tree, a path or an object that git calls broken."
+        ),
+        "Every entry is checked before the revision is put in force, and git checks every object it receives.",
+        "Remove the named entry.",
+    )
+    GIT_FAILED = (
+        "GitFailed",
+        "git could not be run, or failed in a way that has no word of its own.",
+        "The exit code of git; its words are in the message.",
+        "Look at the message: most often git is not installed, or the state directory's disk is full.",
+    )

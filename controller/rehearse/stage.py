@@ -40,11 +40,20 @@ class StageSource:
     """A folder of manifests, read at once, with changes told by the script instead of by inotify."""
 
     name = "stage"
+    view = None
 
     def __init__(self, folder: Path, clock: VirtualClock) -> None:
         self._source = FolderSource(folder, watch=False, in_thread=False)
         self._clock = clock
         self._changed = asyncio.Event()
+
+    def look_now(self) -> None:
+        """See `Source.look_now`."""
+        self._changed.set()
+
+    def confirm(self, revision: str) -> bool:  # noqa: ARG002 - nothing of a folder ever waits for a word
+        """See `Source.confirm`."""
+        return False
 
     async def read(self) -> Snapshot:
         """See `Source.read`."""

@@ -13,6 +13,7 @@ from controller.model.event import Event, EventFilter
 from controller.model.ids import ClusterName, ObjectRef
 from controller.model.outcome import Outcome
 from controller.model.plan import Drain
+from controller.model.revision import SourceView
 from controller.model.view import ClusterView
 from controller.report.statement import ObjectStatus
 from controller.report.store import Store
@@ -55,6 +56,7 @@ class SourceState:
     awaiting: str = ""
     complete: bool = False  # the last reading could read all of it
     was_read: bool = False
+    view: SourceView | None = None  # of a source with revisions
 
 
 class Board:
@@ -94,11 +96,18 @@ class Board:
         self._wake()
 
     def show_source(
-        self, specs: Specs, revision: str, problems: Iterable[Problem], *, complete: bool, awaiting: str = ""
+        self,
+        specs: Specs,
+        revision: str,
+        problems: Iterable[Problem],
+        *,
+        complete: bool,
+        awaiting: str = "",
+        view: SourceView | None = None,
     ) -> None:
         """Put what the source gave on the board. `complete`: all of it could be read."""
         was_read = self.source.was_read or complete
-        self.source = SourceState(specs, revision, tuple(problems), awaiting, complete, was_read)
+        self.source = SourceState(specs, revision, tuple(problems), awaiting, complete, was_read, view)
         for name in specs.clusters:
             # From here on its loop has to show something.
             self._shown_at.setdefault(ClusterName(name), self.clock.monotonic())

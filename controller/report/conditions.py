@@ -15,6 +15,7 @@ from controller.model.observed import Node, NodeState
 from controller.model.override import Order
 from controller.model.plan import Drain
 from controller.model.reasons import Why
+from controller.model.revision import SourceView
 from controller.model.view import ClusterView
 from controller.report import maintenance, replication, rolling
 from controller.report.statement import ObjectStatus, Statement, conditions, say
@@ -50,6 +51,7 @@ TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "ExternalBalancerDetected",
             "Notifying",
             *_ASKS,
+            "SourceReady",
             *_COMMON,
         ),
         "PveNode": ("Ready", "Schedulable", "Draining", "Drained", "Overridden", "FileVanished", *_COMMON),
@@ -82,12 +84,14 @@ def statuses(
     previous: Mapping[ObjectRef, ObjectStatus],
     *,
     vanished_nodes: Collection[str] = (),
+    source: SourceView | None = None,
 ) -> dict[ObjectRef, ObjectStatus]:
     """The status of every object of the view's cluster, maintenances implied by a label included.
 
-    `vanished_nodes`: names of PveNodes whose file is gone while their last label stays in force.
+    `vanished_nodes`: names of PveNodes whose file is gone while their last label stays in force. `source`: how the repository
+    stands that they come from.
     """
-    now = _Now(specs.for_cluster(view.cluster), view)
+    now = _Now(specs.for_cluster(view.cluster), view, source)
     broken: dict[ObjectRef, list[Problem]] = {}
     for problem in problems:
         if problem.ref is not None:
@@ -108,8 +112,9 @@ def statuses(
 class _Now:
     """What all kinds look at: the specs and the view of one cluster, and whether the view is too old to be believed."""
 
-    def __init__(self, specs: Specs, view: ClusterView) -> None:
+    def __init__(self, specs: Specs, view: ClusterView, source: SourceView | None = None) -> None:
         self.specs = specs
+        self.source = source
         self.view = view
         self.drains = maintenance.by_ref(view.plan.drains if view.plan is not None else ())
         cluster = specs.clusters.get(view.cluster)
@@ -239,6 +244,8 @@ def _cluster(now: _Now) -> list[Statement]:
         told.append(say("ExternalBalancerDetected", True, Why.HA_BALANCES, text))
     if view.notifying is not None:
         told.append(say("Notifying", view.notifying.ok, view.notifying.why, view.notifying.message))
+    if now.source is not None and now.source.finding is not None:
+        told.append(say("SourceReady", now.source.finding.ok, now.source.finding.why, now.source.finding.message))
     if view.insecure:
         told.append(
             say("InsecureTransport", True, Why.TLS_FAILED, "tls.insecureSkipVerify: any certificate is accepted")

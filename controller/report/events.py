@@ -4,7 +4,7 @@ Called by the loop after each tick; the events go into `report.store`, which cou
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 
 from controller.model.condition import Condition, Status
@@ -13,6 +13,7 @@ from controller.model.ids import GuestKind, ObjectRef
 from controller.model.outcome import Outcome, Result
 from controller.model.plan import Plan
 from controller.model.reasons import Why
+from controller.model.revision import SourceView
 from controller.model.turn import Turn, TurnPhase
 from controller.report.statement import ObjectStatus
 from controller.report.units import duration, size, some
@@ -89,6 +90,11 @@ class Told(StrEnum):
     NODE_READY = "NodeReady"
     NODE_NOT_READY = "NodeNotReady"
     FILE_VANISHED = "FileVanished"
+    REVISION_APPLIED = "RevisionApplied"
+    REVISION_REFUSED = "RevisionRefused"
+    HISTORY_REWRITTEN = "HistoryRewritten"
+    SOURCE_FAILED = "SourceFailed"
+    SOURCE_RECOVERED = "SourceRecovered"
     INVALID_MANIFEST = "InvalidManifest"
     MANIFEST_MENDED = "ManifestMended"
 
@@ -237,6 +243,28 @@ def of_turns(old: Mapping[str, Turn], new: Iterable[Turn], *, at: float) -> tupl
             text = f"{turn.node} is {turn.phase}"
             found.append(Event(_NORMAL, Told.NODE_TURN, turn.maintenance, text, at, at))
     return tuple(found)
+
+
+def of_source(before: SourceView | None, now: SourceView | None, cluster: str, *, at: float) -> Iterator[Event]:
+    """What became of the repository since it was told last: a revision in force, one refused, the server gone or back."""
+    if now is None or now.finding is None:
+        return
+    about, finding = ObjectRef("PveCluster", cluster), now.finding
+    known = before.finding if before is not None else None
+    if finding.ok:
+        if known is not None and not known.ok:
+            yield Event(_NORMAL, Told.SOURCE_RECOVERED, about, finding.message, at, at)
+        elif before is not None and before.applied != now.applied:
+            rewritten = finding.why is Why.HISTORY_REWRITTEN
+            type_, told = (_WARNING, Told.HISTORY_REWRITTEN) if rewritten else (_NORMAL, Told.REVISION_APPLIED)
+            yield Event(type_, told, about, finding.message, at, at)
+    elif (
+        known is None
+        or before is None
+        or (known.ok, known.why, before.attempted) != (False, finding.why, now.attempted)
+    ):
+        told = Told.REVISION_REFUSED if now.refused else Told.SOURCE_FAILED
+        yield Event(_WARNING, told, about, f"{finding.why}: {finding.message}", at, at)
 
 
 def of_problems(old: Iterable[Problem], new: Iterable[Problem], *, at: float) -> list[Event]:

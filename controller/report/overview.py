@@ -15,6 +15,7 @@ from controller.model.observed import Guest, Node, NodeState, Observed
 from controller.model.outcome import Outcome
 from controller.model.override import Order, Override
 from controller.model.replication import JobHealth
+from controller.model.revision import Revision
 from controller.model.view import ClusterView
 from controller.report import replication
 from controller.report.board import Board, Published, SourceState
@@ -185,14 +186,34 @@ class ClusterLine(Line):
     max_lag_seconds: float | None = None
 
 
+class RevisionLine(Line):
+    """One commit."""
+
+    commit: str
+    author: str
+    email: str
+    subject: str
+    signer: str
+    key: str
+    age_seconds: float
+    in_force_seconds: float | None = None
+
+
 class SourceLine(Line):
-    """The source."""
+    """The source; what is below `complete` only for a Git repository."""
 
     revision: str
     objects: int
     problems: tuple[str, ...]
     awaiting: str
     complete: bool
+    url: str = ""
+    ref: str = ""
+    path: str = ""
+    applied: RevisionLine | None = None
+    attempted: RevisionLine | None = None
+    ready: Said | None = None
+    contact_age_seconds: float | None = None
 
 
 class Overview(Line):
@@ -239,13 +260,7 @@ def summary(seen: Snapshot) -> Overview:
     return Overview(
         version=__version__,
         now=timestamp(now),
-        source=SourceLine(
-            revision=source.revision,
-            objects=len(source.specs),
-            problems=tuple(str(problem) for problem in source.problems),
-            awaiting=source.awaiting,
-            complete=source.complete,
-        ),
+        source=_source(source, now),
         clusters=tuple(_cluster(name, shown, seen) for name, shown in seen.clusters.items()),
         events=_events(seen),
     )
@@ -261,6 +276,49 @@ def _remembered(read: Callable[[], tuple[_T, ...]]) -> tuple[_T, ...]:
     with suppress(DroverError):
         return read()
     return ()
+
+
+def _source(source: SourceState, now: float) -> SourceLine:
+    line = SourceLine(
+        revision=source.revision,
+        objects=len(source.specs),
+        problems=tuple(str(problem) for problem in source.problems),
+        awaiting=source.awaiting,
+        complete=source.complete,
+    )
+    view = source.view
+    if view is None:
+        return line
+    said = None
+    if view.finding is not None:
+        status = Status.TRUE if view.finding.ok else Status.FALSE
+        said = Said(status=status, reason=view.finding.why, message=view.finding.message)
+    return line.model_copy(
+        update={
+            "url": view.url,
+            "ref": view.ref,
+            "path": view.path,
+            "applied": _revision(view.applied, now, view.applied_at),
+            "attempted": _revision(view.attempted, now),
+            "ready": said,
+            "contact_age_seconds": None if view.contact_at is None else max(0.0, now - view.contact_at),
+        }
+    )
+
+
+def _revision(revision: Revision | None, now: float, since: float | None = None) -> RevisionLine | None:
+    if revision is None:
+        return None
+    return RevisionLine(
+        commit=revision.commit,
+        author=revision.author,
+        email=revision.email,
+        subject=revision.subject,
+        signer=revision.signer,
+        key=revision.key,
+        age_seconds=max(0.0, now - revision.at),
+        in_force_seconds=None if since is None else max(0.0, now - since),
+    )
 
 
 def _cluster(name: ClusterName, shown: Published, snapshot: Snapshot) -> ClusterLine:

@@ -35,6 +35,7 @@ _SECTIONS = (
     (Why.CONNECTED, "Cluster and connection"),
     (Why.ARMED, "Whether Drover may act"),
     (Why.ACCEPTED, "Manifests and maintenance"),
+    (Why.REVISION_APPLIED, "The Git source"),
 )
 """The first reason of each part of the list, which is sorted by what they are reasons for."""
 

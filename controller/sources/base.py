@@ -1,12 +1,13 @@
 """What a source of specs is, and what one reading of it gives.
 
-Implemented by `folder`; asked by `loop.daemon`, which hands each Snapshot to `merge`.
+Implemented by `folder` and `git`; asked by `loop.daemon`, which hands each Snapshot to `merge`.
 """
 
 from dataclasses import dataclass
 from typing import Protocol
 
 from controller.model.ids import ObjectRef
+from controller.model.revision import SourceView
 from controller.specs import Problem, Resource
 
 
@@ -34,6 +35,19 @@ class Source(Protocol):
     @property
     def name(self) -> str:
         """For logs."""
+        ...
+
+    @property
+    def view(self) -> SourceView | None:
+        """Which revision is in force and what became of the newest; None for a source without revisions."""
+        ...
+
+    def look_now(self) -> None:
+        """End the present wait."""
+        ...
+
+    def confirm(self, revision: str) -> bool:
+        """Put a revision in force that waits for somebody's word; False when it is not the one waiting."""
         ...
 
     async def read(self) -> Snapshot:

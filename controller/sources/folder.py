@@ -47,11 +47,15 @@ class _Parsed:
 class FolderSource:
     """Reads `path` whole: every `*.yaml` and `*.yml` below it, hidden and temporary files left out.
 
-    `watch=False` and `in_thread=False` are for virtual time, where nothing may happen beside the loop.
+    `watch=False` and `in_thread=False` are for virtual time, where nothing may happen beside the loop. Files are named as they
+    are found, with `shown_below` as they are called in that folder.
     """
 
-    def __init__(self, path: Path | str, *, watch: bool = True, in_thread: bool = True) -> None:
+    def __init__(
+        self, path: Path | str, *, watch: bool = True, in_thread: bool = True, shown_below: Path | None = None
+    ) -> None:
         self._path = Path(path)
+        self._shown_below = shown_below
         self._wake = asyncio.Event()
         self._watch = Watch(self._path, self._wake) if watch else None
         self._in_thread = in_thread
@@ -62,6 +66,19 @@ class FolderSource:
     def name(self) -> str:
         """The path, as configured."""
         return str(self._path)
+
+    @property
+    def view(self) -> None:
+        """A folder has no history to tell of."""
+        return
+
+    def look_now(self) -> None:
+        """End the present wait."""
+        self._wake.set()
+
+    def confirm(self, revision: str) -> bool:  # noqa: ARG002 - nothing of a folder ever waits for a word
+        """See `Source.confirm`."""
+        return False
 
     async def read(self) -> Snapshot:
         """Read the folder, and after a change again until it has come to rest."""
@@ -109,7 +126,9 @@ class FolderSource:
         return self._unreadable(self._path, "changes faster than it can be read")
 
     def _unreadable(self, path: Path, what: str, *, empty: bool = False) -> Snapshot:
-        problem = Problem(Position(str(path), 1, 1), "", what, "a readable folder with manifests (*.yaml, *.yml)")
+        problem = Problem(
+            Position(self._called(path), 1, 1), "", what, "a readable folder with manifests (*.yaml, *.yml)"
+        )
         return Snapshot(
             f"unread-{_digest(what.encode())}", complete=False, objects=(), problems=(problem,), empty=empty
         )
@@ -123,13 +142,17 @@ class FolderSource:
             return self._unreadable(self._path, f"cannot be read: {error.strerror}")
         files = sorted(_manifests(self._path, faults)) if stat.S_ISDIR(kind) else [self._path]
         before = [_signature(file) for file in files]
-        contents = {str(file): _content(file) for file in files}
+        contents = {self._called(file): _content(file) for file in files}
         if os.path.realpath(self._path) != real or [_signature(file) for file in files] != before:
             raise _ChangedMeanwhileError
         if not files and not faults:
             return self._unreadable(self._path, "holds no manifests", empty=True)
         self._parsed = {file: self._parse(file, content) for file, content in contents.items()}
         return self._assemble(faults)
+
+    def _called(self, path: Path) -> str:
+        below = self._shown_below
+        return str(path.relative_to(below) if below is not None and path.is_relative_to(below) else path)
 
     def _parse(self, file: str, content: bytes | str) -> _Parsed:
         if isinstance(content, str):

@@ -121,8 +121,8 @@ def test_no_series_is_multiplied_by_node_guest_task_or_message() -> None:
     _, metrics = board()
     labels = {label for name, pairs in series(metrics) if name not in PASSING for label, _ in pairs}
     assert labels == {
-        "cluster", "estimate", "kind", "le", "method", "python", "queue", "reason", "result", "revision", "stage", "state",
-        "status", "type", "version",
+        "author", "cluster", "estimate", "kind", "le", "method", "python", "queue", "reason", "result", "revision",
+        "signer", "stage", "state", "status", "type", "version",
     }  # fmt: skip
     values = {text for name, pairs in series(metrics) if name not in PASSING for _, text in pairs}
     assert not values & {
@@ -209,10 +209,11 @@ def test_every_reason_has_a_place() -> None:
 
 def test_only_the_present_revision_is_told() -> None:
     metrics = born()
+    present = {"revision": "two", "state": "InForce", "author": "", "signer": ""}
     for revision in ("one", "two"):
         metrics.source(revision=revision, errors=0, objects={"PveNode": 3}, at=5.0, complete=False)
-    assert metrics.registry.get_sample_value("drover_source_revision_info", {"revision": "two"}) == 1
-    assert metrics.registry.get_sample_value("drover_source_revision_info", {"revision": "one"}) is None
+    assert metrics.registry.get_sample_value("drover_source_revision_info", present) == 1
+    assert metrics.registry.get_sample_value("drover_source_revision_info", {**present, "revision": "one"}) is None
     assert metrics.registry.get_sample_value("drover_source_objects", {"kind": "PveNode"}) == 3
     assert metrics.registry.get_sample_value("drover_source_last_success_timestamp_seconds") == 0
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from controller.model.ids import ClusterName, ObjectRef
+from controller.model.revision import SourceView
 from controller.model.view import ClusterView
 from controller.pve.metered import Call
 from controller.report.conditions import ObjectStatus
@@ -102,6 +103,15 @@ class Metrics:
 
         return count
 
-    def source(self, *, revision: str, errors: int, objects: Mapping[str, int], at: float, complete: bool) -> None:
-        """Take in what the source gave `at` (epoch seconds); `complete` when all of it could be read."""
-        self._source.show(revision=revision, errors=errors, objects=objects, at=at, complete=complete)
+    def source(
+        self,
+        *,
+        revision: str,
+        errors: int,
+        objects: Mapping[str, int],
+        at: float,
+        complete: bool,
+        view: SourceView | None = None,
+    ) -> None:
+        """Take in what the source gave `at` (epoch seconds); `complete` when all of it could be read and is the newest."""
+        self._source.show(revision=revision, errors=errors, objects=objects, at=at, complete=complete, view=view)

@@ -3,9 +3,11 @@
 import platform
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from controller import __version__
+from controller.model.reasons import Why
+from controller.model.revision import OUTCOMES, REFUSALS, Revision, SourceView
 from controller.specs import KINDS
 
 
@@ -22,11 +24,12 @@ class SourceMetrics:
         build.labels(__version__, platform.python_version()).set(1)
         self._revision = Gauge(
             "drover_source_revision_info",
-            "Revision of the manifests in force; always 1.",
-            ["revision"],
+            "Revision of the manifests: InForce, and of a Git source the newest that was looked at (Attempted); always 1. When they"
+            " differ for long, the newest is refused: `drover status` says why.",
+            ["revision", "state", "author", "signer"],
             registry=registry,
         )
-        self._revision.labels("").set(0)
+        self._revision.labels("", "InForce", "", "").set(0)
         self._shown = ""
         self._since = Gauge(
             "drover_source_revision_timestamp_seconds",
@@ -53,11 +56,50 @@ class SourceMetrics:
         self._objects = Gauge("drover_source_objects", "Objects in force, by kind.", ["kind"], registry=registry)
         for kind in KINDS:
             self._objects.labels(kind)
+        self._ready = Gauge(
+            "drover_source_ready",
+            "How the last look at the Git source ended: 1 for its reason; whatever is not RevisionApplied or TagMoved needs you.",
+            ["reason"],
+            registry=registry,
+        )
+        self._refused = Counter(
+            "drover_source_refused_total",
+            "Revisions that were not put in force, by reason; BadSignature and SignerNotTrusted may be an attack.",
+            ["reason"],
+            registry=registry,
+        )
+        self._contact = Gauge(
+            "drover_source_last_contact_timestamp_seconds",
+            "When the server of the Git source last answered (0 = never, or no Git source); the last revision stays in force.",
+            registry=registry,
+        )
+        for why in OUTCOMES:
+            self._ready.labels(why)
+        for why in REFUSALS:
+            self._refused.labels(why)
+        self._counted: tuple[Why, Revision | None] | None = None
 
-    def show(self, *, revision: str, errors: int, objects: Mapping[str, int], at: float, complete: bool) -> None:
-        """Take in what the source gave `at` (epoch seconds); `complete` when all of it could be read."""
+    def show(
+        self,
+        *,
+        revision: str,
+        errors: int,
+        objects: Mapping[str, int],
+        at: float,
+        complete: bool,
+        view: SourceView | None = None,
+    ) -> None:
+        """Take in what the source gave `at` (epoch seconds); `complete` when all of it could be read and is the newest."""
         self._revision.clear()
-        self._revision.labels(revision).set(1)
+        applied = view.applied if view is not None else None
+        self._revision.labels(
+            revision,
+            "InForce",
+            applied.author if applied is not None else "",
+            applied.signer if applied is not None else "",
+        ).set(1)
+        if view is not None:
+            self._show_view(view)
         if revision != self._shown:
             self._shown = revision
             self._since.set(at)
@@ -67,3 +109,16 @@ class SourceMetrics:
             self._objects.labels(kind).set(objects.get(kind, 0))
         if complete and not errors:
             self._success.set(at)
+
+    def _show_view(self, view: SourceView) -> None:
+        if view.attempted is not None:
+            tried = view.attempted
+            self._revision.labels(tried.short, "Attempted", tried.author, tried.signer).set(1)
+        self._contact.set(view.contact_at or 0)
+        for why in OUTCOMES:
+            self._ready.labels(why).set(view.finding is not None and view.finding.why is why)
+        if not view.refused or view.finding is None:
+            self._counted = None
+        elif self._counted != (view.finding.why, view.attempted):
+            self._counted = (view.finding.why, view.attempted)
+            self._refused.labels(view.finding.why).inc()
