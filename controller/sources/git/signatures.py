@@ -201,7 +201,9 @@ def _import(keyring: Path, home: Path) -> None:
     """Fill a home of gpg's with the trusted keys; only their public halves are taken. Raises Rejected."""
     command = ["gpg", "--homedir", str(home), "--batch", "--no-autostart", "--import", str(keyring)]
     try:
-        done = run(command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, timeout=_IMPORT_SECONDS, check=False)  # noqa: S603
+        done = run(  # noqa: S603 - our own words, and no shell
+            command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, timeout=_IMPORT_SECONDS, check=False
+        )
     except (OSError, SubprocessError) as error:
         raise Rejected(Why.GIT_FAILED, f"gpg can't be run to read {keyring}: {error}") from error
     if done.returncode:
