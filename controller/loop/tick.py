@@ -28,6 +28,7 @@ from controller.model.view import ClusterView, Finding
 from controller.observe.cluster import Observer
 from controller.pve.client import PveClient
 from controller.report.events import of_approvals, of_turns
+from controller.report.job_events import of_jobs
 from controller.report.store import Store
 from controller.specs import Mode, PveCluster, Specs
 from controller.specs.pvecluster import Coexistence
@@ -109,7 +110,7 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
     view = await _with_ha_rules(parts, await _planned(parts, specs, replace(view, plan=last.plan), fuses))
     view = await _act(parts, specs, view, fuses)
     view = _with_hooks(parts, specs, await _with_power(parts, specs, view, fuses))
-    return await _with_jobs(parts, specs, view, fuses)
+    return _with_job_news(parts, await _with_jobs(parts, specs, view, fuses))
 
 
 def _turned(parts: Parts, specs: Specs, seen: Observed, plan: Plan | None) -> tuple[tuple[Event, ...], Specs]:
@@ -188,6 +189,16 @@ async def _with_jobs(parts: Parts, specs: Specs, view: ClusterView, fuses: Break
     if acted.changed:
         parts.observer.jobs_changed()
     return replace(view, events=(*view.events, *acted.events), memory=parts.store.memory())
+
+
+def _with_job_news(parts: Parts, view: ClusterView) -> ClusterView:
+    """Jobs that are orphans now, began to fail, or are well again."""
+    events, told = of_jobs(parts.store.memory().replication.told, view)
+    try:
+        parts.store.note_told(told)
+    except DroverError as error:
+        return replace(view, armed=Finding(False, error.why, error.message))
+    return replace(view, events=(*view.events, *events), memory=parts.store.memory())
 
 
 async def _vain_copies(parts: Parts, specs: Specs, plan: Plan, seen: Observed) -> tuple[Outcome, ...]:

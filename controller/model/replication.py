@@ -132,6 +132,7 @@ class ReplicationMemory:
     asked: Mapping[str, AskedSync] = field(default_factory=lambda: MappingProxyType({}))  # by job id
     policies: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     gone_since: Mapping[NodeName, float] = field(default_factory=lambda: MappingProxyType({}))  # targets; our clock
+    told: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # events of jobs that were told
 
 
 class JobHealth(StrEnum):

@@ -100,12 +100,13 @@ def memory(database: sqlite3.Connection) -> Memory:
 
 
 def _replication(database: sqlite3.Connection) -> ReplicationMemory:
-    sections = ("temporary", "refused", "asked", "policy", "gone")
-    temporary, refused, asked, policies, gone = (dict(statefile.replication(database, each)) for each in sections)
+    sections = ("temporary", "refused", "asked", "told", "policy", "gone")
+    temporary, refused, asked, told, policies, gone = (dict(statefile.replication(database, each)) for each in sections)
     return ReplicationMemory(
         temporary={key: TEMPORARY.validate_json(body) for key, body in temporary.items()},
         refused={key: REFUSED.validate_json(body) for key, body in refused.items()},
         asked={key: ASKED.validate_json(body) for key, body in asked.items()},
+        told=told,
         policies=policies,
         gone_since={NodeName(node): float(since) for node, since in gone.items()},
     )

@@ -43,6 +43,17 @@ class ReplicationStore(StoreBase):
         """Forget when these jobs were asked to run."""
         self._drop("forget_asked", "asked", self._memory.replication.asked, job_ids)
 
+    def note_told(self, told: Mapping[str, str]) -> None:
+        """Remember exactly these events of jobs as told; nothing is written when they are known."""
+        if dict(told) == dict(self._memory.replication.told):
+            return
+
+        def work(database: sqlite3.Connection) -> None:
+            database.execute("DELETE FROM replication WHERE section = 'told'")
+            _keep(database, "told", told)
+
+        self._remember("note_told", work)
+
     def note_replication(self, policies: Mapping[str, str], gone_since: Mapping[NodeName, float]) -> None:
         """Remember exactly these policies with their deletionPolicy, and since when these targets are gone."""
         now = self._memory.replication

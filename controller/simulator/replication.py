@@ -354,7 +354,9 @@ class Replication:
         log(f"total estimated size is {_zfs_size(size)}")
         log(f"TIME        SENT   SNAPSHOT {dataset}")
         export = f"set -o pipefail && pvesm export {volid} zfs - -with-snapshots 1 -snapshot {snapshot}"
-        if not base and storage.used(target) + size > storage.size:
+        if storage.used(target) + size > storage.size:
+            stream = "incremental" if base else "new filesystem"
+            log(f"cannot receive {stream} stream: out of space")
             raise ReplicationFailed(f"command '{export}' failed: exit code 1")
         flow = world.network.start(guest.node, target, float(size), ceiling, run.owner)
         run.state.sending = Sending(flow, dataset, world.now)
