@@ -83,7 +83,7 @@ class Lab:
             f'source = "{self.manifests}"\n'
             f'stateDirectory = "{self.folder / "state"}"\n'
             f'socket = "{self.folder / "control.sock"}"\n'
-            f'[http]\nlisten = "127.0.0.1:{_free_port()}"\n'
+            f'[http]\nlisten = "127.0.0.1:{free_port()}"\n'
             '[log]\nformat = "json"\nlevel = "debug"\n'
             f'[credentials.lab]\ntokenId = "{token}"\nsecret = "{secret}"\n'
             f"endpoints = {json.dumps([*self.endpoints, 'https://127.0.0.1:1'])}\n"
@@ -207,7 +207,7 @@ class Lab:
                 process.stdout.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     import socket
 
     with socket.socket() as listening:
