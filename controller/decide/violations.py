@@ -5,6 +5,7 @@ Called by `decide.pipeline`.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from controller.decide.explain import names
 from controller.decide.scene import Scene
@@ -12,6 +13,8 @@ from controller.model.desired import Apart, Group, NodeRule, Spread, Together
 from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.plan import Violation
 from controller.model.reasons import Why
+from controller.specs import PlacementPolicy
+from controller.specs.placementpolicy import Enforcement
 
 
 def violations(scene: Scene) -> tuple[Violation, ...]:
@@ -27,7 +30,12 @@ def violations(scene: Scene) -> tuple[Violation, ...]:
                 found += [] if _on_the_way(scene, group) else _split(scene, group, there)
             case Spread():
                 found += _uneven(group, there, accepting)
-    return tuple(found)
+    musts = {
+        each.ref
+        for each in scene.specs
+        if isinstance(each, PlacementPolicy) and each.spec.enforcement is Enforcement.MUST
+    }
+    return tuple(replace(violation, must=violation.cause in musts) for violation in found)
 
 
 def splits(scene: Scene) -> tuple[Violation, ...]:

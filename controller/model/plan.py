@@ -176,6 +176,7 @@ class Violation:
     why: Why
     vmids: tuple[Vmid, ...]
     message: str
+    must: bool = False  # its policy says Must
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,78 +1,19 @@
-"""What deploy/ holds fits this version: the unit is tight, alerts use metrics that exist, files that are mounted are there."""
+"""What deploy/ holds fits this version: the unit is tight, files that are mounted are there."""
 
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
 
-from controller.model.ids import ClusterName
 from controller.report.access import is_allowed_host
-from controller.report.metrics import Metrics
 from controller.settings import DEFAULT_FILE, Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-ALERTS = yaml.safe_load((DEPLOY / "prometheus/alerts.yaml").read_text())["groups"]
-RULES = {rule["alert"]: rule for group in ALERTS for rule in group["rules"]}
 UNIT = DEPLOY / "systemd/drover.service"
-
-
-@cache
-def born() -> list[tuple[str, Mapping[str, str]]]:
-    """Every series that exists before anything has happened."""
-    metrics = Metrics()
-    metrics.add_cluster(ClusterName("default"))
-    return [(sample.name, sample.labels) for family in metrics.registry.collect() for sample in family.samples]
-
-
-def selectors(expression: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the metrics of an expression with the labels that are asked for."""
-    for name, labels in re.findall(
-        r"\b([a-z]+_[a-z_]+)(?:\{([^}]*)\})?", re.sub(r"\b(by|without) \([^)]*\)", "", expression)
-    ):
-        yield name, dict(re.findall(r'(\w+)="([^"]*)"', labels))
-
-
-def has_series(name: str, labels: Mapping[str, str]) -> bool:
-    return any(name == known and labels.items() <= given.items() for known, given in born())
-
-
-@pytest.mark.parametrize("alert", RULES)
-def test_an_alert_asks_for_series_that_exist_from_the_first_scrape(alert: str) -> None:
-    asked = list(selectors(RULES[alert]["expr"]))
-    assert asked
-    assert all(has_series(name, labels) for name, labels in asked), asked
-
-
-@pytest.mark.parametrize(
-    "expression",
-    [
-        "drover_no_such_metric > 0",
-        'drover_armed{reason="StoreFaild"} == 1',
-        'increase(drover_reconcile{result="Error"}[5m]) > 0',
-    ],
-)
-def test_a_planted_typo_in_an_alert_is_noticed(expression: str) -> None:
-    assert not all(has_series(name, labels) for name, labels in selectors(expression))
-
-
-@pytest.mark.parametrize("alert", RULES)
-def test_an_alert_says_how_bad_it_is_what_is_wrong_and_where_to_look(alert: str) -> None:
-    rule = RULES[alert]
-    assert rule["labels"]["severity"] in ("warning", "critical")
-    assert {"summary", "description"} <= set(rule["annotations"])
-    named = set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"])))
-    [(name, _), *_] = selectors(rule["expr"])
-    kept = re.search(r"by \(([^)]*)\)", rule["expr"])
-    available = (
-        set(kept[1].split(", ")) if kept else {label for known, labels in born() if known == name for label in labels}
-    )
-    assert named <= available
 
 
 def test_the_unit_keeps_what_drover_writes_where_it_looks_for_it() -> None:

@@ -162,7 +162,9 @@ PLAN = Plan(
     fine=frozenset({Vmid(103), Vmid(104), Vmid(106)}),
     drains=(DRAIN,),
     violations=(
-        Violation(APART, Why.KEEP_APART, (Vmid(101), Vmid(102)), "VM 101 db-1 and VM 102 db-2 are both on pve1"),
+        Violation(
+            APART, Why.KEEP_APART, (Vmid(101), Vmid(102)), "VM 101 db-1 and VM 102 db-2 are both on pve1", must=True
+        ),
     ),
     matched={APART: (Vmid(101), Vmid(102))},
     generations={APART: 3},

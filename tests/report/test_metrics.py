@@ -121,7 +121,7 @@ def test_no_series_is_multiplied_by_node_guest_task_or_message() -> None:
     _, metrics = board()
     labels = {label for name, pairs in series(metrics) if name not in PASSING for label, _ in pairs}
     assert labels == {
-        "author", "cluster", "estimate", "kind", "le", "method", "python", "queue", "reason", "result", "revision",
+        "author", "cluster", "enforcement", "estimate", "kind", "le", "method", "python", "queue", "reason", "result", "revision",
         "signer", "stage", "state", "status", "type", "version",
     }  # fmt: skip
     values = {text for name, pairs in series(metrics) if name not in PASSING for _, text in pairs}
@@ -354,6 +354,8 @@ def test_the_plan_is_told_by_what_it_wants_and_what_it_waits_for() -> None:
     assert value(metrics, "drover_guests_waiting", reason="SlotTaken") == 1
     assert value(metrics, "drover_workqueue_depth", queue="Moves") == 2
     assert value(metrics, "drover_workqueue_depth", queue="ReplicationJobs") == 0
+    assert value(metrics, "drover_policy_violations", reason="KeepApart", enforcement="Must") == 1
+    assert value(metrics, "drover_policy_violations", reason="KeepApart", enforcement="Should") == 0
 
 
 def test_a_tick_that_fails_is_an_error_and_who_does_not_hold_the_state_file_does_not_lead() -> None:

@@ -10,6 +10,7 @@ from controller.model.view import ClusterView
 from controller.report.guests import GuestState, states
 from controller.report.metrics.families import Families, show, tally
 from controller.report.metrics.words import CLASHES, MOVES, OBJECTIONS, RULES, WAITS
+from controller.specs.placementpolicy import Enforcement
 
 
 class Queue(StrEnum):
@@ -66,8 +67,10 @@ class PlanMetrics:
         )
         self._violations = families.gauge(
             "drover_policy_violations",
-            "Placement rules, Must or Should, that do not hold now; `drover plan` names them and what is done about it.",
+            "Placement rules that do not hold now; `drover plan` names them and what is done about it. Must for long: somebody is"
+            " blocked.",
             "reason",
+            "enforcement",
         )
         self._conflicts = families.gauge(
             "drover_policy_conflicts",
@@ -99,7 +102,11 @@ class PlanMetrics:
         blocked = plan.blocked if plan is not None else ()
         show(self._blocked, cluster, OBJECTIONS, tally(item.why for item in blocked))
         broken, clashes = (plan.violations, plan.conflicts) if plan is not None else ((), ())
-        show(self._violations, cluster, RULES, tally(item.why for item in broken))
+        counts = tally((item.why, item.must) for item in broken)
+        for why in RULES:
+            for must in (True, False):
+                word = Enforcement.MUST if must else Enforcement.SHOULD
+                self._violations.labels(cluster, why, word).set(counts.get((why, must), 0))
         show(self._conflicts, cluster, CLASHES, tally(item.why for item in clashes))
         placed = (v for ref, v in plan.matched.items() if ref.kind == "PlacementPolicy") if plan is not None else ()
         self._matched.labels(cluster).set(len(set().union(*placed)))
