@@ -37,6 +37,7 @@ from controller.model.view import ClusterView, Finding
 from controller.observe.cluster import Observer
 from controller.outgoing import Answer
 from controller.pve.client import PveClient
+from controller.pve.discreet import Discreet
 from controller.pve.metered import Call, Metered
 from controller.pve.proxmoxer_transport import ProxmoxerTransport, TlsOptions, TokenAuth
 from controller.pve.recorder import Recorder, Survey
@@ -44,6 +45,7 @@ from controller.pve.scrub import Scrubber
 from controller.pve.ticket import TicketAuth
 from controller.report import access, control, http, sinks
 from controller.report.board import Board
+from controller.report.log import Redactor
 from controller.report.metrics import Metrics
 from controller.report.notifier import Notifier
 from controller.report.store import Store, read_memory, stored_sources
@@ -91,7 +93,7 @@ async def serve(
         connect=lambda spec: connect(spec, settings, clock, metrics.count_call(ClusterName(spec.metadata.name))),
         planner=lambda: ThreadPlanner(settings.loop.planner_seconds),
         forbidden=lambda spec: missing_hooks(spec, settings.hooks),
-        run_hook=MachineHooks(settings.hooks, clock),
+        run_hook=MachineHooks(settings.hooks, clock, hide=Redactor(settings.secrets).known),
         publisher=publisher,
         open_store=lambda name: Store.open(settings.state_directory, name),
         interval_seconds=settings.loop.interval_seconds,
@@ -192,7 +194,11 @@ def connect(
             insecure=tls.insecure_skip_verify,
         ),
     )
-    return Connection(Metered(transport, on_call, monotonic=clock.monotonic), credential.login, transport.close)
+    return Connection(
+        Metered(Discreet(transport, Redactor(settings.secrets).known), on_call, monotonic=clock.monotonic),
+        credential.login,
+        transport.close,
+    )
 
 
 def _auth(credential: Credential, clock: Clock) -> TokenAuth | TicketAuth:

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from urllib.parse import unquote, urlsplit
 
 DEFAULT_FILE = Path("/etc/drover/drover.toml")
+_HOST_NAME = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")  # of a mail server, say: no secret, and to be read in other lines
 _PIECE_CHARACTERS = 8  # shorter pieces of an address are words such as `api` and `hook`
 TOKEN_LENGTH = 16
 """Characters that the token of page and objects has at least: it can be tried over the network."""
@@ -584,7 +585,8 @@ def _pieces(url: Secret) -> list[Secret]:
         user, at, _ = rest.partition("/")[0].rpartition("@")
         rest = f"{user}{at}/{rest.partition('/')[2]}"
     found = {raw, *re.split(r"[/:@?&=]", rest), *re.split(r"[/:@?&=]", unquote(rest))}
-    return [Secret(piece) for piece in sorted(found) if len(piece) >= _PIECE_CHARACTERS]
+    long = (piece for piece in sorted(found) if len(piece) >= _PIECE_CHARACTERS)
+    return [Secret(piece) for piece in long if not _HOST_NAME.fullmatch(piece)]
 
 
 def _needed(table: "_Table", name: str, env: Mapping[str, str]) -> Secret:

@@ -53,16 +53,23 @@ class HookRunner(Protocol):
 
 
 class MachineHooks:
-    """A `HookRunner` for the hooks of the machine's settings."""
+    """A `HookRunner` for the hooks of the machine's settings. `hide` gives what they say without the machine's secrets."""
 
-    def __init__(self, hooks: Mapping[str, Hook], clock: Clock) -> None:
+    def __init__(self, hooks: Mapping[str, Hook], clock: Clock, *, hide: Callable[[str], str] = str) -> None:
         self._hooks = hooks
+        self._hide = hide
         self._clock = clock
 
     async def __call__(
         self, name: str, environment: Mapping[str, str], begun: str, note: Callable[[str], None]
     ) -> HookResult:
         """See `HookRunner`."""
+        result = await self._run(name, environment, begun, note)
+        return replace(result, output=self._hide(result.output))
+
+    async def _run(
+        self, name: str, environment: Mapping[str, str], begun: str, note: Callable[[str], None]
+    ) -> HookResult:
         hook = self._hooks.get(name)
         if hook is None:
             return HookResult(None, f"the settings define no hook {name!r}")

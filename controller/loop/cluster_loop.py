@@ -195,7 +195,7 @@ class ClusterLoop:
             try:
                 progress = await inflight.follow(flights, parts.client, self._view.progress)
             except DroverError as error:
-                self._log.info("following failed", reason=error.why, message=error.message)
+                self._log.debug("following failed", reason=error.why, error=error.message)
                 continue
             happened = await parts.guard.watch(progress.progress, self._specs()) if self._may_stop() else ()
             self._show(

@@ -77,7 +77,7 @@ class Publisher:
             self._write_down(name, store, statuses, happened, held)
         for event in happened:
             write = self._log.warning if event.type is EventType.WARNING else self._log.info
-            write(event.message, cluster=name, reason=event.reason, about=str(event.about))
+            write(event.message, cluster=name, type=event.type.value, reason=event.reason, about=str(event.about))
         self._metrics.publish(view, statuses, leads=store is not None)
         self._board.publish(view, held.specs, statuses, store)
         for listener in self._listeners:
@@ -130,7 +130,7 @@ class Publisher:
             self._unwritten.discard(name)
         except DroverError as error:
             if name not in self._unwritten:  # once; the condition Armed says it for as long as it lasts
-                self._log.error("state not written", cluster=name, reason=error.why, message=error.message)
+                self._log.error("state not written", cluster=name, reason=error.why, error=error.message)
             self._unwritten.add(name)
 
 

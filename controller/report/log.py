@@ -53,11 +53,16 @@ class Redactor:
 
     def text(self, _logger: WrappedLogger, _method: str, line: str) -> str:
         """Hide what looks like a credential, or is one, in the finished line (tracebacks included)."""
-        for value in self._known:
-            line = line.replace(value, HIDDEN)
+        line = self.known(line)
         for pattern, replacement in _PATTERNS:
             line = pattern.sub(replacement, line)
         return line
+
+    def known(self, text: str) -> str:
+        """Hide the secrets that are known by value."""
+        for value in self._known:
+            text = text.replace(value, HIDDEN)
+        return text
 
     def _hide(self, key: str, value: object) -> object:
         if _SECRET_KEY.search(key):

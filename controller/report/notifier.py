@@ -121,7 +121,7 @@ class Notifier:
             try:
                 await self._send(sink, store, notice)
             except DroverError as error:
-                self._log.error("notification not written", sink=sink, reason=error.why, message=error.message)
+                self._log.error("notification not written", sink=sink, reason=error.why, error=error.message)
                 state.not_before = self._clock.monotonic() + _AFTER_FAULT_SECONDS
 
     def _next(self, sink: str) -> tuple[Store, Notice] | None:
@@ -146,7 +146,7 @@ class Notifier:
         state, lost = self._states[sink], store.outbox().given_up.get(sink, 0)
         notice = replace(notice, dropped=lost)
         answer = await self._senders[sink].send(notice, at=self._clock.wall())
-        about = {"sink": sink, "cluster": notice.cluster, "reason": notice.event.reason, "id": notice.id}
+        log = self._log.bind(sink=sink, cluster=notice.cluster, reason=notice.event.reason, id=notice.id)
         if isinstance(answer, Ok):
             if state.failures:
                 self._log.info("notifications get through again", sink=sink)
@@ -157,17 +157,18 @@ class Notifier:
             store.change_outbox(take=[notice.key], given_up={sink: lost})
             return
         self._metrics.count(sink, NotificationResult.FAILED)
-        if state.trouble != answer.message:
-            self._log.warning("notification failed", **about, message=answer.message)
+        final = sinks.refused(answer) or self._clock.wall() - notice.queued_at > GIVE_UP_SECONDS
+        if state.trouble != answer.message and not final:
+            log.warning("notification failed", error=answer.message)
         state.trouble = answer.message
         state.failures += 1
         wait = min(FIRST_WAIT_SECONDS * 2.0 ** min(state.failures - 1, 20), LONGEST_WAIT_SECONDS)
         if isinstance(answer, Later) and answer.after_seconds is not None:
             wait = max(wait, answer.after_seconds)
         state.not_before = self._clock.monotonic() + wait
-        if sinks.refused(answer) or self._clock.wall() - notice.queued_at > GIVE_UP_SECONDS:
+        if final:
             store.change_outbox(take=[notice.key], given_up={sink: lost + 1})
             self._metrics.count(sink, NotificationResult.DROPPED)
-            self._log.warning("notification given up", **about, message=answer.message)
+            log.warning("notification given up", error=answer.message)
         else:
             store.change_outbox(put=[replace(notice, tried=notice.tried + 1, dropped=0)])

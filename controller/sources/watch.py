@@ -85,7 +85,7 @@ class Watch:
             self._task = None
 
     async def _run(self) -> None:
-        log = structlog.get_logger().bind(path=str(self._path))
+        log = structlog.get_logger().bind(source=str(self._path))
         while not self._closed.is_set():
             now = layout(self._path)
             self._stop = stop = asyncio.Event()
