@@ -266,8 +266,10 @@ class Settings:
         of_targets = [each for to in targets for each in (to.token, to.signing_key) if each is not None]
         pieces = [piece for to in targets for piece in _pieces(to.url)]
         of_git = self.git.secrets if self.git is not None else ()
+        own = (self.http.token,) if self.http.token is not None else ()
         return (
             *(credential.secret for credential in self.credentials.values()),
+            *own,
             *of_targets,
             *of_hooks,
             *pieces,
