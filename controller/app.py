@@ -49,6 +49,7 @@ from controller.report.log import Redactor
 from controller.report.metrics import Metrics
 from controller.report.notifier import Notifier
 from controller.report.store import Store, read_memory, stored_sources
+from controller.report.wake_up import WakeUp
 from controller.settings import GIT_FOLDER, Credential, Hook, Settings
 from controller.sources import Held, Problem, Source, merge
 from controller.sources.folder import FolderSource
@@ -99,9 +100,12 @@ async def serve(
         interval_seconds=settings.loop.interval_seconds,
     )
     settings.state_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    daemon = Daemon(source_of(settings, clock), wiring, held=remembered(settings.state_directory))
+    source = source_of(settings, clock)
+    daemon = Daemon(source, wiring, held=remembered(settings.state_directory))
     reading = replace(settings.http, token=access.token_of(settings.http, settings.state_directory))
-    server = await http.serve(board, metrics, reading, explain_guest, rooms)
+    webhook = settings.git.webhook if settings.git is not None else None
+    wake_up = WakeUp(webhook, source.look_now, clock, metrics) if webhook is not None else None
+    server = await http.serve(board, metrics, reading, explain_guest, rooms, wake_up=wake_up)
     socket = await control.serve(settings.socket, daemon)
     ready(server.address)
     log.info("started", source=str(settings.source), address=server.address)

@@ -30,7 +30,7 @@ def command(
 
     KIND is a kind, its plural or its short name, in any case: pveclusters (pvec, clusters), pvenodes (pven, nodes),
     nodemaintenances (nm, maintenances), placementpolicies (pp, placements), migrationpolicies (mp),
-    replicationpolicies (rp); or guests, migrations, plans, events, replication.
+    replicationpolicies (rp); or guests, migrations, plans, events, replication, sources.
     """
     plural, client = plural_of(kind), options.client(server, config)
     if name is not None:

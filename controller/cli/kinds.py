@@ -203,6 +203,24 @@ def _plans(items: Sequence[Mapping[str, object]], now: float, _wide: bool) -> Ta
     return heads, rows
 
 
+def _sources(items: Sequence[Mapping[str, object]], now: float, wide: bool) -> Table:
+    heads = ["REVISION", "SUBJECT", "AUTHOR", "SIGNER", "SINCE", "READY", "REASON"]
+    rows: list[Row] = []
+    for item in items:
+        ready = value_at(item, ".status.ready")
+        row: Row = [
+            Cell(text_at(item, ".status.revision"), "bold"),
+            *(text_at(item, f".status.applied.{key}") for key in ("subject", "author", "signer")),
+            Cell(age(item, ".status.applied.inForceSince", now), right=True),
+            Cell("-" if ready is None else str(ready), "good" if ready else "bad"),
+            text_at(item, ".status.reason"),
+        ]
+        if wide:
+            row += [text_at(item, f".status.{key}") for key in ("url", "ref", "path", "attempted.commit", "message")]
+        rows.append(row)
+    return heads + (["URL", "REF", "PATH", "NEWEST", "MESSAGE"] if wide else []), rows
+
+
 def events_table(items: Sequence[Mapping[str, object]], now: float, _wide: bool = False) -> Table:
     """Events, as `drover events` and `describe` show them."""
     heads = ["AGE", "TYPE", "REASON", "ABOUT", "TIMES", "MESSAGE"]
@@ -224,5 +242,12 @@ def events_table(items: Sequence[Mapping[str, object]], now: float, _wide: bool 
 
 
 _VIEW_TABLES: Mapping[str, Callable[[Sequence[Mapping[str, object]], float, bool], Table]] = MappingProxyType(
-    {"guests": _guests, "migrations": _migrations, "plans": _plans, "replication": _replication, "events": events_table}
+    {
+        "guests": _guests,
+        "migrations": _migrations,
+        "plans": _plans,
+        "replication": _replication,
+        "events": events_table,
+        "sources": _sources,
+    }
 )

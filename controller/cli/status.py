@@ -21,6 +21,8 @@ from controller.report.overview import (
     NodeLine,
     OrderLine,
     Overview,
+    RevisionLine,
+    SourceLine,
     SyncLine,
     WaitLine,
 )
@@ -70,6 +72,7 @@ def _lines(seen: Overview, width: int) -> Iterator[str]:
 
 def _source(seen: Overview) -> Iterator[str]:
     source = seen.source
+    yield from _repository(source)
     if source.awaiting:
         yield paint(f"Deletions wait for you: drover confirm {source.awaiting}", "warn")
     if not source.complete:
@@ -77,6 +80,36 @@ def _source(seen: Overview) -> Iterator[str]:
     yield from (paint(problem, "bad") for problem in source.problems)
     if source.problems or source.awaiting:
         yield ""
+
+
+def _repository(source: SourceLine) -> Iterator[str]:
+    """The revision in force, and the one that was refused or whatever else is wrong with the repository."""
+    if not source.url:
+        return
+    where = " ".join(filter(None, (source.url, source.ref, source.path)))
+    yield f"{paint('Repository', 'bold')}  {where}"
+    if source.applied is not None:
+        since = source.applied.in_force_seconds
+        age = "" if since is None else f", for {duration(since)}"
+        yield f"  In force: {_commit(source.applied)}{age}"
+    if source.ready is not None and source.ready.status != "True":
+        if source.attempted is not None and (
+            source.applied is None or source.attempted.commit != source.applied.commit
+        ):
+            yield f"  Newest:   {_commit(source.attempted)}"
+        yield paint(f"  {source.ready.reason}: {source.ready.message}", "bad")
+        if source.contact_age_seconds is not None:
+            yield paint(f"  The server answered last {duration(source.contact_age_seconds)} ago.", "soft")
+    elif source.ready is not None and source.ready.reason != "RevisionApplied":
+        yield paint(f"  {source.ready.reason}: {source.ready.message}", "warn")
+    yield ""
+
+
+def _commit(revision: RevisionLine) -> str:
+    signed = f"signed by {revision.signer}" if revision.key else "not verified"
+    return (
+        f"{revision.commit[:12]} {revision.subject} ({revision.author}, {duration(revision.age_seconds)} ago; {signed})"
+    )
 
 
 def _cluster(cluster: ClusterLine, width: int) -> Iterator[str]:

@@ -26,8 +26,8 @@ TOKEN_FILE = "http.token"  # noqa: S105 - the name of a file
 """In the state directory: the token that Drover makes when it listens elsewhere and the settings give none."""
 COOKIE = "drover"
 COOKIE_SECONDS = 30 * 86400
-OPEN = ("/healthz", "/readyz", "/metrics", "/login", "/static/")
-"""Asked for without a token: by probes and scrapers, and by a browser before somebody has signed in."""
+OPEN = ("/healthz", "/readyz", "/metrics", "/login", "/static/", "/hooks/")
+"""Asked for without a token: by probes and scrapers, by a browser before somebody has signed in, and by forges, which sign."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'"

@@ -22,6 +22,7 @@ from controller.report.objects import Data
 from controller.report.overview import overview
 from controller.report.page.content import Rooms
 from controller.report.page.routes import PageRoutes
+from controller.report.wake_up import PATH, WakeUp
 from controller.settings import HttpSettings
 from controller.specs import API_VERSION, KINDS, Specs
 
@@ -49,9 +50,12 @@ async def serve(
     settings: HttpSettings,
     explain: Explainer | None = None,
     rooms: Rooms | None = None,
+    *,
+    wake_up: WakeUp | None = None,
 ) -> Serving:
     """Listen where `settings` say; port 0 takes a free one. Raises OSError when that is not possible.
 
+    `wake_up` takes a forge's word that something was pushed.
     `rooms` tells how much memory of every node is taken, on its way and kept free (`decide.capacity`).
     """
     app = application(
@@ -61,6 +65,8 @@ async def serve(
         explain=explain,
         rooms=rooms,
     )
+    if wake_up is not None:
+        app.add_routes([web.post(PATH, wake_up.take)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
     await runner.setup()
     try:
@@ -212,6 +218,8 @@ class _Served:
         plural, board = request.match_info["plural"], self._board
         cluster = request.query.get("cluster")
         view = views.view_of(plural)
+        if view == "sources":
+            return views.VIEWS[view][0], views.source_list(board.source.revision, board.source.view)
         if view is not None:
             shown = [item for name, item in board.clusters.items() if cluster in (None, name)]
             wanted = event_watch.wanted(request.query, board.clock.wall())

@@ -14,6 +14,7 @@ from controller.model.observed import Guest, Observed
 from controller.model.outcome import Outcome, Progress, Result
 from controller.model.plan import Drain, Move, Plan
 from controller.model.replication import JobAction, JobVerb
+from controller.model.revision import SourceView
 from controller.model.view import ClusterView
 from controller.report import replication
 from controller.report.guests import Verdict, verdicts
@@ -28,6 +29,7 @@ VIEWS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
         "guests": ("Guest", ("guest", "vm", "vms", "ct", "cts")),
         "replication": ("ReplicationJob", ("replications", "replicationjob", "replicationjobs", "jobs", "job", "rj")),
         "events": ("Event", ("event", "ev")),
+        "sources": ("Source", ("source", "revision", "revisions")),
     }
 )
 """Plural: the kind, and what else people call it."""
@@ -165,6 +167,29 @@ def migration_list(view: ClusterView, attempts: Iterable[Outcome]) -> list[Data]
     running = [_flight(flight, view) for flight in flights]
     ended = [item for item in attempts if item.result not in (Result.STARTED, Result.UNKNOWN)]
     return running + [_attempt(item, view.cluster) for item in sorted(ended, key=lambda item: -item.at)]
+
+
+def source_list(revision: str, view: SourceView | None) -> list[Data]:
+    """The repository with the revision in force and the newest; nothing for a folder."""
+    if view is None:
+        return []
+    status: Data = {"url": view.url, "ref": view.ref, "path": view.path, "revision": revision}
+    if view.finding is not None:
+        status |= {"ready": view.finding.ok, "reason": str(view.finding.why), "message": view.finding.message}
+    for key, one, since in (("applied", view.applied, view.applied_at), ("attempted", view.attempted, None)):
+        if one is not None:
+            status[key] = {
+                "commit": one.commit,
+                "author": one.author,
+                "email": one.email,
+                "subject": one.subject,
+                "commitTime": timestamp(one.at),
+                **({"signer": one.signer, "key": one.key} if one.verified else {}),
+                **({"inForceSince": timestamp(since)} if since is not None else {}),
+            }
+    if view.contact_at is not None:
+        status["lastContactTime"] = timestamp(view.contact_at)
+    return [{"apiVersion": API_VERSION, "kind": "Source", "metadata": {"name": "git"}, "spec": {}, "status": status}]
 
 
 def job_list(view: ClusterView) -> list[Data]:

@@ -23,7 +23,7 @@ from controller.report.metrics.notifications import NotificationMetrics
 from controller.report.metrics.plan import PlanMetrics
 from controller.report.metrics.reconcile import ReconcileMetrics
 from controller.report.metrics.replication import ReplicationMetrics
-from controller.report.metrics.source import SourceMetrics
+from controller.report.metrics.source import SourceMetrics, WakeUpResult
 
 PASSING: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {**capacity.LABELS, **migrations.LABELS, **replication.LABELS}
@@ -102,6 +102,10 @@ class Metrics:
                 self._api.count(cluster, call)
 
         return count
+
+    def wake_up(self, result: WakeUpResult) -> None:
+        """Count a message to the source's webhook."""
+        self._source.count_wake_up(result)
 
     def source(
         self,

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Mapping
+from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -9,6 +10,16 @@ from controller import __version__
 from controller.model.reasons import Why
 from controller.model.revision import OUTCOMES, REFUSALS, Revision, SourceView
 from controller.specs import KINDS
+
+
+class WakeUpResult(StrEnum):
+    """What became of a message to the source's webhook."""
+
+    ACCEPTED = "Accepted"
+    REPEATED = "Repeated"
+    REFUSED = "Refused"
+    LIMITED = "Limited"
+    TOO_LARGE = "TooLarge"
 
 
 class SourceMetrics:
@@ -73,6 +84,14 @@ class SourceMetrics:
             "When the server of the Git source last answered (0 = never, or no Git source); the last revision stays in force.",
             registry=registry,
         )
+        self._wake_ups = Counter(
+            "drover_source_webhooks_total",
+            "Messages to the source's webhook; Refused: its secret or `kind` differs from the forge's. Polling goes on anyway.",
+            ["result"],
+            registry=registry,
+        )
+        for result in WakeUpResult:
+            self._wake_ups.labels(result)
         for why in OUTCOMES:
             self._ready.labels(why)
         for why in REFUSALS:
@@ -109,6 +128,10 @@ class SourceMetrics:
             self._objects.labels(kind).set(objects.get(kind, 0))
         if complete and not errors:
             self._success.set(at)
+
+    def count_wake_up(self, result: WakeUpResult) -> None:
+        """Count a message to the webhook."""
+        self._wake_ups.labels(result).inc()
 
     def _show_view(self, view: SourceView) -> None:
         if view.attempted is not None:
