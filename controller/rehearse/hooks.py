@@ -22,6 +22,7 @@ class StageHook(BaseModel):
     reboots: bool = False  # resets its node when it ends, as a playbook that does not wait
     maintains: bool = False  # switches PVE HA's maintenance of its node, as DROVER_ACTION says
     fails: tuple[str, ...] = ()  # nodes for which it ends with exit code 1
+    fails_to: str = ""  # the action, as DROVER_ACTION names it, in which it ends with exit code 1 for every node
     loses: tuple[str, ...] = ()  # nodes that it switches off
 
 
@@ -44,6 +45,8 @@ class StageHooks:
         hook, node = self._hooks[name], environment["DROVER_NODE"]
         await self._clock.sleep(hook.seconds)
         self._world.advance(self._clock.wall())
+        if hook.fails_to == environment["DROVER_ACTION"]:
+            return HookResult(1, f"ssh: connect to host {node} port 22: No route to host")
         if node in hook.fails:
             return HookResult(1, f"TASK [upgrade] {node} failed: held back packages")
         if node in hook.loses:

@@ -11,7 +11,7 @@ from controller.model.view import ClusterView
 from controller.rehearse import story
 from controller.rehearse.virtual_time import run
 
-STORY = Path(__file__).with_name("links_are_filled_and_the_end_is_foretold.yaml")
+STORY = Path(__file__).with_name("complaint_06_links_are_filled_and_the_end_is_foretold.yaml")
 
 
 @pytest.fixture(scope="module")
