@@ -18,7 +18,7 @@ from controller.model.reasons import Why
 from controller.model.revision import SourceView
 from controller.model.view import ClusterView
 from controller.report import maintenance, replication, rolling
-from controller.report.statement import ObjectStatus, Statement, conditions, say
+from controller.report.statement import ANNOUNCED, ObjectStatus, Statement, conditions, say
 from controller.report.units import count_of, duration, some, timestamp
 from controller.specs import (
     NodeMaintenance,
@@ -352,7 +352,7 @@ def _node_fields(name: NodeName, view: ClusterView) -> dict[str, object]:
 def _announced(resource: NodeMaintenance, now: _Now) -> str:
     if not resource.is_announced(now.view.at):
         return ""
-    text = f"announced: {resource.spec.node_name or 'every node'} is in service until {resource.spec.not_before}"
+    text = f"{ANNOUNCED}{resource.spec.node_name or 'every node'} is in service until {resource.spec.not_before}"
     plan = now.view.plan
     known = next((each for each in plan.announced if each.ref == resource.ref), None) if plan is not None else None
     return f"{text}; {maintenance.prospect(known)}" if known is not None else text

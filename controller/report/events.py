@@ -15,7 +15,7 @@ from controller.model.plan import Plan
 from controller.model.reasons import Why
 from controller.model.revision import SourceView
 from controller.model.turn import Turn, TurnPhase
-from controller.report.statement import ObjectStatus
+from controller.report.statement import ANNOUNCED, ObjectStatus
 from controller.report.units import duration, size, some
 from controller.specs import Problem
 
@@ -214,8 +214,9 @@ def of_flips(old: Mapping[ObjectRef, ObjectStatus], new: Mapping[ObjectRef, Obje
 
 
 def _over(last: ObjectStatus) -> str:
-    begun = "startTime" in last.fields or "nodeCounts" in last.fields
-    return "maintenance is over" if begun else "maintenance is withdrawn before it began"
+    drained = last.condition("Drained")
+    announced = drained is not None and drained.message.startswith(ANNOUNCED)
+    return "maintenance is withdrawn before it began" if announced else "maintenance is over"
 
 
 def of_approvals(old: Plan | None, new: Plan, *, at: float) -> tuple[Event, ...]:

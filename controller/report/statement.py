@@ -14,6 +14,9 @@ from controller.model.plan import Blocked
 from controller.model.reasons import Why
 from controller.report.units import count_of, some
 
+ANNOUNCED = "announced: "
+"""How conditions of a maintenance begin as long as it has not begun."""
+
 
 @dataclass(frozen=True, slots=True)
 class Statement:

@@ -1,6 +1,6 @@
 """Complaints about other tools, and the story that shows that Drover gives no reason for each of them.
 
-1-13: what users of KubeVirt, Nova, Nomad, DRS, ProxLB and PVE HA complain about when nodes are drained. A and G: what users of tools
+1-13: what users of KubeVirt, Nova, Nomad, DRS, ProxLB and PVE HA complain about of drains. A and G: what users of tools
 for Proxmox VE ask for about maintenance and rolling patches.
 """
 
