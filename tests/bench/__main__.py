@@ -19,6 +19,7 @@ from tests.bench import (
     planner,
     replication,
     requests,
+    scrape,
     simulator,
 )
 
@@ -30,6 +31,7 @@ PARTS = {
     "endtoend": endtoend,
     "latency": latency,
     "memory": memory,
+    "scrape": scrape,
     "simulator": simulator,
     "clients": clients,
     "localdisks": localdisks,
