@@ -316,6 +316,25 @@ def controller() -> Json:
                 stepwise=True,
             ),
             Panel(
+                "Revisions refused",
+                "In the last hour, by reason. BadSignature and SignerNotTrusted may be an attack: runbook DroverCommitRefused.",
+                "short",
+                (Query("sum by (reason) (increase(drover_source_refused_total[1h]))", "{{reason}}"),),
+                stacked=True,
+            ),
+            Panel(
+                "Notifications",
+                "Messages that a sink has not taken yet, and attempts that failed per minute; try it with `drover notify test SINK`.",
+                "short",
+                (
+                    Query("sum by (sink) (drover_notifications_queued) or vector(0)", "{{sink}} queued"),
+                    Query(
+                        'sum by (sink) (rate(drover_notifications_total{result!="Delivered"}[$__rate_interval])) * 60 or vector(0)',
+                        "{{sink}} failed",
+                    ),
+                ),
+            ),
+            Panel(
                 "CPU of Drover",
                 "Seconds of CPU per second. Near one: the planner has too much to do, see “Duration of a walk”.",
                 "percentunit",
@@ -586,6 +605,12 @@ def replication() -> Json:
                 "The slowest twenty jobs. Near the interval of their schedule: the link is too slow for it.",
                 "s",
                 (Query("topk(20, drover_replication_last_duration_seconds{C})", job),),
+            ),
+            Panel(
+                "Bytes of the last run",
+                "What the last run of a job sent, the largest twenty: what a guest writes between two runs.",
+                "bytes",
+                (Query("topk(20, drover_replication_last_run_bytes{C})", job),),
             ),
             Panel(
                 "Failed runs",

@@ -36,6 +36,7 @@ def born() -> tuple[tuple[str, Mapping[str, str]], ...]:
     """Every series that exists before anything has happened."""
     metrics = Metrics()
     metrics.add_cluster(ClusterName("default"))
+    metrics.notifications.add_sink("pager")
     return tuple((sample.name, sample.labels) for family in metrics.registry.collect() for sample in family.samples)
 
 

@@ -44,7 +44,7 @@ class MigrationMetrics:
         )
         self._downtime = families.histogram(
             "drover_migration_downtime_seconds",
-            "Downtime of guests that moved live, as QEMU reports it; a MigrationPolicy limits it (maxDowntimeMs).",
+            "Downtime of guests that moved live, as QEMU reports it; a MigrationPolicy limits it (maxDowntimeMilliseconds).",
             (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10),
         )
         self._bytes = families.counter(
