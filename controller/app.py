@@ -45,6 +45,7 @@ from controller.pve.scrub import Scrubber
 from controller.pve.ticket import TicketAuth
 from controller.report import access, control, http, sinks
 from controller.report.board import Board
+from controller.report.commit_status import CommitStatus
 from controller.report.log import Redactor
 from controller.report.metrics import Metrics
 from controller.report.notifier import Notifier
@@ -110,8 +111,13 @@ async def serve(
     ready(server.address)
     log.info("started", source=str(settings.source), address=server.address)
     task = asyncio.create_task(daemon.run(), name="daemon")
-    telling = asyncio.create_task(notifier.run(), name="notifier")
-    telling.add_done_callback(_told_of)
+    telling = {asyncio.create_task(notifier.run(), name="notifications")}
+    if settings.git is not None and settings.git.commit_status is not None:
+        file = settings.state_directory / GIT_FOLDER / "status.json"
+        statuses = CommitStatus(settings.git.commit_status, file, board, clock, metrics)
+        telling.add(asyncio.create_task(statuses.run(), name="commit statuses"))
+    for each in telling:
+        each.add_done_callback(_told_of)
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
         await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -120,17 +126,17 @@ async def serve(
         log.info("stopping", note="running migrations go on inside PVE")
     finally:
         stopping.cancel()
-        task.cancel()
-        telling.cancel()
-        await asyncio.wait({task, telling}, timeout=SHUTDOWN_SECONDS)
+        for each in (task, *telling):
+            each.cancel()
+        await asyncio.wait({task, *telling}, timeout=SHUTDOWN_SECONDS)
         await socket.close()
         await server.close()
 
 
 def _told_of(task: asyncio.Task[None]) -> None:
-    """A fault of the notifier must neither end the daemon nor go unseen."""
+    """A fault in telling others must neither end the daemon nor go unseen."""
     if not task.cancelled() and (fault := task.exception()) is not None:
-        structlog.get_logger().error("notifications have ended: a fault of Drover", exc_info=fault)
+        structlog.get_logger().error(f"{task.get_name()} have ended: a fault of Drover", exc_info=fault)
 
 
 def rooms(view: ClusterView, specs: Specs) -> Mapping[NodeName, NodeRoom]:

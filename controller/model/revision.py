@@ -1,6 +1,6 @@
 """Which revision of the manifests is in force, which one was tried last, and who vouches for them.
 
-Made by `sources.git`; shown by `report`, told to forges by `act.commit_status`.
+Made by `sources.git`; shown by `report`, told to forges by `report.commit_status`.
 """
 
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ from controller.report.metrics.notifications import NotificationMetrics
 from controller.report.metrics.plan import PlanMetrics
 from controller.report.metrics.reconcile import ReconcileMetrics
 from controller.report.metrics.replication import ReplicationMetrics
-from controller.report.metrics.source import SourceMetrics, WakeUpResult
+from controller.report.metrics.source import SourceMetrics, ToldResult, WakeUpResult
 
 PASSING: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {**capacity.LABELS, **migrations.LABELS, **replication.LABELS}
@@ -106,6 +106,10 @@ class Metrics:
     def wake_up(self, result: WakeUpResult) -> None:
         """Count a message to the source's webhook."""
         self._source.count_wake_up(result)
+
+    def commit_status(self, result: ToldResult) -> None:
+        """Count a commit's status that was told to the forge, or not."""
+        self._source.count_status(result)
 
     def source(
         self,

@@ -22,6 +22,14 @@ class WakeUpResult(StrEnum):
     TOO_LARGE = "TooLarge"
 
 
+class ToldResult(StrEnum):
+    """What became of telling a forge the status of a commit."""
+
+    TOLD = "Told"
+    LATER = "Later"
+    REFUSED = "Refused"
+
+
 class SourceMetrics:
     """One per process: they have no cluster."""
 
@@ -92,6 +100,14 @@ class SourceMetrics:
         )
         for result in WakeUpResult:
             self._wake_ups.labels(result)
+        self._statuses = Counter(
+            "drover_commit_statuses_total",
+            "Statuses of commits told to the forge; Refused: its token, repository or address is wrong, the log says which.",
+            ["result"],
+            registry=registry,
+        )
+        for told in ToldResult:
+            self._statuses.labels(told)
         for why in OUTCOMES:
             self._ready.labels(why)
         for why in REFUSALS:
@@ -128,6 +144,10 @@ class SourceMetrics:
             self._objects.labels(kind).set(objects.get(kind, 0))
         if complete and not errors:
             self._success.set(at)
+
+    def count_status(self, result: ToldResult) -> None:
+        """Count a status that was told, or not."""
+        self._statuses.labels(result).inc()
 
     def count_wake_up(self, result: WakeUpResult) -> None:
         """Count a message to the webhook."""
