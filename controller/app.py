@@ -286,6 +286,21 @@ def plan_once(settings: Settings, path: Path | None = None, cluster: str | None 
 
 
 async def _plan(settings: Settings, held: Held, name: ClusterName) -> PlanResult:
+    result = await look_once(settings, held, name)
+    return planned(result, held) if result.seen is not None and result.error is None else result
+
+
+def planned(looked: PlanResult, held: Held) -> PlanResult:
+    """The plan of `held` for a cluster that was looked at."""
+    assert looked.seen is not None
+    specs = _ordered(held.specs.for_cluster(looked.cluster), looked.cluster, looked.memory)
+    specs = rolling.in_turn(specs, looked.seen, looked.memory)
+    plan = decide(specs, looked.seen, looked.memory)
+    return replace(looked, specs=specs, problems=held.problems, plan=plan)
+
+
+async def look_once(settings: Settings, held: Held, name: ClusterName) -> PlanResult:
+    """One close look at a cluster of `held` and what is remembered of it, without a plan; or why there is none."""
     specs, clock = held.specs.for_cluster(name), SystemClock()
     result = PlanResult(name, specs, held.problems, None, None, None)
     try:
@@ -301,8 +316,7 @@ async def _plan(settings: Settings, held: Held, name: ClusterName) -> PlanResult
         memory = read_memory(settings.state_directory, name) or Memory()
     except DroverError as error:
         return replace(result, error=error)
-    specs = rolling.in_turn(_ordered(specs, name, memory), seen, memory)
-    return replace(result, specs=specs, seen=seen, plan=decide(specs, seen, memory), memory=memory)
+    return replace(result, seen=seen, memory=memory)
 
 
 def _ordered(specs: Specs, name: ClusterName, memory: Memory) -> Specs:

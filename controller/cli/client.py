@@ -41,6 +41,10 @@ class Client:
         """One object."""
         return self._json(f"{_API}/{quote(plural)}/{quote(name, safe='')}", filters)
 
+    def snapshot(self, cluster: str) -> Data:
+        """One look at a cluster, for planning elsewhere."""
+        return self._json(f"{_API}/clusters/{quote(cluster, safe='')}/snapshot", {})
+
     def overview(self) -> Overview:
         """Everything at a glance."""
         return Overview.model_validate_json(self._read(f"{_API}/overview", {}))

@@ -41,6 +41,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "explain-schedule": "Show when a replication schedule runs.",
         "schema": "Write CRDs, JSON Schemas and reference pages.",
         "simulate": "Serve a simulated cluster.",
+        "snapshot": "Write what the daemon sees of a cluster to a file, to plan on it.",
         "record": "Write a real cluster down for simulation, without secrets.",
         "version": "Print the version.",
     }

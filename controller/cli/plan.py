@@ -8,7 +8,7 @@ from types import MappingProxyType
 import click
 
 from controller import app
-from controller.cli import options
+from controller.cli import options, revisions
 from controller.cli.table import Cell, columns, emit, paint, structured
 from controller.decide.explain import command_line
 from controller.decide.windows import opening
@@ -18,6 +18,8 @@ from controller.model.observed import Observed
 from controller.model.plan import Blocked, Move, Plan
 from controller.model.reasons import Why
 from controller.model.replication import JobAction, JobVerb
+from controller.rehearse import whatif
+from controller.report import review
 from controller.report.units import count_of, duration, size, some
 from controller.report.views import plan_data
 from controller.specs import API_VERSION, Mode, PveCluster, Specs
@@ -26,23 +28,62 @@ NOTHING, ERROR, CHANGES, INFEASIBLE = 0, 1, 2, 3
 
 
 @click.command()
-@click.argument("path", required=False, type=click.Path(exists=True, path_type=Path))
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--against",
+    "against",
+    multiple=True,
+    metavar="LOOK",
+    help="A snapshot of the daemon, a recording or a cluster file, instead of looking at the cluster (`live`).",
+)
+@click.option("--from", "before", metavar="REV", help="What is in force: a Git revision, or a folder.")
+@click.option("--to", "after", metavar="REV", help="What is to be in force: a Git revision, or a folder.")
+@click.option("--repo", type=click.Path(path_type=Path), default=Path(), help="The Git repository; else this folder.")
 @options.cluster
-@options.output
+@click.option(
+    "-o", "--output", type=click.Choice(["text", "json", "yaml", "markdown"]), default="text", show_default=True
+)
 @options.config
-def command(path: Path | None, cluster: str | None, output: str, config: Path | None) -> None:
+def command(
+    *,
+    path: Path | None,
+    against: tuple[str, ...],
+    before: str | None,
+    after: str | None,
+    repo: Path,
+    cluster: str | None,
+    output: str,
+    config: Path | None,
+) -> None:
     """Show what would be moved, and why; starts nothing.
 
-    PATH is a folder of manifests; without it the one of the settings. Exit codes: 0 nothing to do, 2 changes, 3 something that
-    has to happen can't, 1 errors, 64 wrong usage.
+    PATH is a folder of manifests; without it the one of the settings. With --to (and --from, to compare) it is a folder inside of
+    the Git repository, whose work tree is not touched. Exit codes: 0 nothing to do, 2 changes, 3 something that has to happen
+    can't, 1 errors, 64 wrong usage; with --from they are those of the plan after the change.
     """
-    settings = options.load(config)
-    results = app.plan_once(settings, path, cluster)
-    if output == "text":
+    if before is not None and after is None:
+        raise click.UsageError("--from needs --to: what is it compared with?")
+    if after is None and path is not None and not path.exists():
+        raise click.BadParameter(f"Path {str(path)!r} does not exist.", param_hint="'[PATH]'")
+    settings = options.load(config, secrets=not against or whatif.LIVE in against)
+    asked = revisions.Question(path, against or (whatif.LIVE,), before, after, repo, cluster)
+    found, frame = revisions.answer(asked, settings, settle=output == "markdown")
+    results = [one.after for one in found]
+    if output == "markdown":
+        click.echo(review.markdown([revisions.subject(one) for one in found], frame), nl=False)
+    elif output == "text":
         emit(_text(results, path or settings.source))
+        emit(_aged(frame))
     else:
         click.echo(structured(as_data(results), output))
-    sys.exit(exit_code(results))
+    sys.exit(ERROR if frame.problems else exit_code(results))
+
+
+def _aged(frame: review.Frame) -> Iterator[str]:
+    if frame.age_seconds is not None:
+        yield paint(
+            f"The look at the cluster is {duration(frame.age_seconds)} old: guests may have moved since.", "warn"
+        )
 
 
 def exit_code(results: Sequence[app.PlanResult]) -> int:

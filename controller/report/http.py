@@ -15,6 +15,7 @@ from controller.model.explanation import Explanation
 from controller.model.ids import Vmid
 from controller.model.view import ClusterView
 from controller.report import access, event_watch, objects, views
+from controller.report import snapshot as snapshots
 from controller.report.access import Access
 from controller.report.board import Board, Published
 from controller.report.metrics import Metrics, Scrape
@@ -94,6 +95,7 @@ def application(
             web.get(f"{API}/overview/watch", served.watch),
             web.get(API, served.kinds),
             web.get(f"{API}/explanations/{{name}}", served.explanation),
+            web.get(f"{API}/clusters/{{name}}/snapshot", served.snapshot),
             web.get(f"{API}/{{plural}}", served.listing),
             web.get(f"{API}/{{plural}}/{{name}}", served.one),
         ]
@@ -213,6 +215,19 @@ class _Served:
             raise web.HTTPNotFound(text=f"cluster {shown.view.cluster} has no plan yet")
         told = await asyncio.to_thread(self._explain, shown.view, shown.specs, vmid)
         return _json(views.explanation_data(told, shown.view.cluster))
+
+    async def snapshot(self, request: web.Request) -> web.StreamResponse:
+        """One look at a cluster as a file, for planning elsewhere."""
+        name = request.match_info["name"]
+        shown = next((one for key, one in self._board.clusters.items() if key == name), None)
+        if shown is None:
+            known = ", ".join(sorted(self._board.clusters)) or "none"
+            raise web.HTTPNotFound(text=f"there is no cluster {name} (known: {known})")
+        if shown.view.seen is None:
+            raise web.HTTPNotFound(text=f"cluster {name} has not been looked at yet")
+        data = await asyncio.to_thread(snapshots.to_data, shown.view)
+        text = await asyncio.to_thread(json.dumps, data, ensure_ascii=False)
+        return web.Response(text=text, content_type="application/json")
 
     async def _items(self, request: web.Request) -> tuple[str, list[Data]]:
         plural, board = request.match_info["plural"], self._board
