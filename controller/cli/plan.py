@@ -66,9 +66,13 @@ def command(
     if after is None and path is not None and not path.exists():
         raise click.BadParameter(f"Path {str(path)!r} does not exist.", param_hint="'[PATH]'")
     settings = options.load(config, secrets=not against or whatif.LIVE in against)
-    asked = revisions.Question(path, against or (whatif.LIVE,), before, after, repo, cluster)
-    found, frame = revisions.answer(asked, settings, settle=output == "markdown")
-    results = [one.after for one in found]
+    frame = review.Frame()
+    if against or after is not None or output == "markdown":
+        asked = revisions.Question(path, against or (whatif.LIVE,), before, after, repo, cluster)
+        found, frame = revisions.answer(asked, settings, settle=output == "markdown")
+        results: Sequence[app.PlanResult] = [one.after for one in found]
+    else:
+        results = app.plan_once(settings, path, cluster)
     if output == "markdown":
         click.echo(review.markdown([revisions.subject(one) for one in found], frame), nl=False)
     elif output == "text":
