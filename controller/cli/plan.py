@@ -66,7 +66,7 @@ def command(
     if after is None and path is not None and not path.exists():
         raise click.BadParameter(f"Path {str(path)!r} does not exist.", param_hint="'[PATH]'")
     settings = options.load(config, secrets=not against or whatif.LIVE in against)
-    frame = review.Frame()
+    frame, found = review.Frame(), list[whatif.Comparison]()
     if against or after is not None or output == "markdown":
         asked = revisions.Question(path, against or (whatif.LIVE,), before, after, repo, cluster)
         found, frame = revisions.answer(asked, settings, settle=output == "markdown")
