@@ -66,7 +66,7 @@ def read(repo: Path, revision: Revision, path: str = "") -> Snapshot:
     """What a source would read of `path` (below the top of the repository) at that revision. Raises Rejected."""
     with tempfile.TemporaryDirectory(prefix="drover-") as folder:
         root = Path(folder)
-        files = list(_files(repo, revision, path))
+        files = list(_files(repo, revision))
         contents = _contents(repo, [object_id for _, object_id, _ in files])
         for (name, _, mode), content in zip(files, contents, strict=True):
             place = root / name
@@ -81,9 +81,9 @@ def read(repo: Path, revision: Revision, path: str = "") -> Snapshot:
         return FolderSource(below, watch=False, in_thread=False, shown_below=root).read_now()
 
 
-def _files(repo: Path, revision: Revision, path: str) -> Iterator[tuple[str, str, str]]:
-    """Name, object and mode of every manifest and every link."""
-    listed = _git(repo, "ls-tree", "-r", "-z", "-l", "--full-tree", revision.commit, *(["--", path] if path else []))
+def _files(repo: Path, revision: Revision) -> Iterator[tuple[str, str, str]]:
+    """Name, object and mode of every manifest and every link: links may lead out of the folder that is read."""
+    listed = _git(repo, "ls-tree", "-r", "-z", "-l", "--full-tree", revision.commit)
     size = 0
     for entry in listed.split(b"\0")[:-1]:
         head, _, raw = entry.partition(b"\t")
