@@ -18,7 +18,12 @@ def statement(ref: ObjectRef, view: ClusterView) -> Statement:
     if not turns:
         return say("RolledOut", False, Why.ROLLING, "no node of the cluster is selected, or its time has not come")
     if len(done) == len(turns):
-        return say("RolledOut", True, Why.ROLLING_DONE, f"all of {count_of(len(turns), 'node')} are done")
+        return say(
+            "RolledOut",
+            True,
+            Why.ROLLING_DONE,
+            "the only node is done" if len(turns) == 1 else f"all of {len(turns)} nodes are done",
+        )
     text = f"{len(done)} of {count_of(len(turns), 'node')} done"
     if failed := [turn for turn in turns if turn.failure]:
         first = failed[0]
