@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from controller import cli
 from controller.cli.frame import VERBS
 from controller.model.reasons import Why
+from controller.model.revision import OUTCOMES
 from controller.report.conditions import TYPES
 from controller.report.metrics import Metrics
 from controller.settings import SettingsError, load
@@ -189,3 +190,32 @@ def test_every_metric_that_is_named_exists(page: Path) -> None:
     metrics = Metrics().registry
     known = {f"{family.name}_total" if family.type == "counter" else family.name for family in metrics.collect()}
     assert set(re.findall(r"\bdrover_[a-z_]+", page.read_text(encoding="utf-8"))) <= known
+
+
+# docs/gitops.md
+
+
+def test_the_settings_of_a_git_source_are_valid_and_all_there(tmp_path: Path) -> None:
+    example = next(text for text in blocks(ROOT / "docs/gitops.md", "toml") if "[source.git]" in text)
+    for name in ("git.token", "webhook.secret", "status.token"):
+        (tmp_path / name).write_text("a-secret-of-the-tests")
+    (tmp_path / "drover.toml").write_text(example)
+    settings = load(tmp_path / "drover.toml", {})
+    assert settings.git is not None
+    assert settings.git.verify is not None
+    for table in ("source.git", "source.git.verify", "source.git.webhook", "source.git.commitStatus"):
+        known = known_settings(tmp_path, table, example)
+        optional = {f"{key.removesuffix('File')}{end}" for key in known for end in ("", "Env")} - {"url", "token"}
+        for key in known - {key for key in optional if f"{key.removesuffix('Env')}File" in known} - _OF_TARGETS:
+            assert re.search(rf"^(# |\[source\.git\.)?{key}\b", example, re.MULTILINE), (
+                f"{table}.{key} is not in docs/gitops.md"
+            )
+
+
+_OF_TARGETS = {"urlEnv", "urlFile", "token", "tokenEnv", "signingKey", "signingKeyEnv", "signingKeyFile"}
+"""Words of every target, which docs/notifications.md explains."""
+
+
+def test_every_reason_of_the_git_source_is_in_its_table() -> None:
+    text = (ROOT / "docs/gitops.md").read_text(encoding="utf-8")
+    assert [why for why in (*OUTCOMES, Why.HISTORY_REWRITTEN) if f"`{why}`" not in text] == []
