@@ -150,6 +150,8 @@ _OF_FLIP: Mapping[tuple[str, str, Status], tuple[EventType, Told]] = {
 }
 _HOLDS = frozenset({Why.SUSPENDED, Why.TOO_MANY_UNAVAILABLE, Why.MODE_PLAN})
 """Why a maintenance that somebody asked for does not begin, or stops, although nothing is wrong."""
+_ON_PURPOSE = frozenset({Why.SUSPENDED, Why.MODE_PLAN, Why.WINDOW_CLOSED})
+"""Why nothing may be started because people want it so: no warning, and nobody is woken every time a window closes."""
 _ON_THE_WAY = frozenset(
     {
         *(
@@ -311,7 +313,8 @@ def _flip(ref: ObjectRef, old: Condition | None, new: Condition, at: float) -> E
     quiet = old is None or old.status is Status.UNKNOWN
     if quiet and told in _SILENT_AT_FIRST:
         return None
-    return Event(type_, told, ref, _message(type_, told, new), at, at)
+    on_purpose = told is Told.DISARMED and new.reason in _ON_PURPOSE
+    return Event(_NORMAL if on_purpose else type_, told, ref, _message(type_, told, new), at, at)
 
 
 def _message(type_: EventType, told: Told, condition: Condition) -> str:

@@ -117,3 +117,19 @@ def test_problems_of_manifests_come_and_go() -> None:
     assert (mended.reason, mended.about) == (Told.MANIFEST_MENDED, ObjectRef("File", "policies/apart.yaml"))
     other = replace(PROBLEM, message="another mistake in the same object")
     assert [event.reason for event in of_problems((PROBLEM,), (other,), at=NOW)] == [Told.INVALID_MANIFEST]
+
+
+@pytest.mark.parametrize(
+    ("why", "type_"),
+    [
+        (Why.WINDOW_CLOSED, EventType.NORMAL),
+        (Why.MODE_PLAN, EventType.NORMAL),
+        (Why.SUSPENDED, EventType.NORMAL),
+        (Why.NO_QUORUM, EventType.WARNING),
+        (Why.STORE_FAILED, EventType.WARNING),
+    ],
+)
+def test_what_people_want_is_no_warning_and_says_its_reason_all_the_same(why: Why, type_: EventType) -> None:
+    before, after = status("Armed", Status.TRUE), status("Armed", Status.FALSE, why)
+    [told] = of_flips({CLUSTER: before}, {CLUSTER: after}, at=1.0)
+    assert (told.type, told.reason, told.message) == (type_, Told.DISARMED, f"{why}: said")

@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -266,6 +267,46 @@ def test_a_message_of_yesterday_is_given_up(tmp_path: Path) -> None:
                 await until(lambda: counted(registry)["Dropped"])
             assert not store.outbox().queue
             assert store.outbox().given_up == {"ops": 1}
+        store.close()
+
+    asyncio.run(run())
+
+
+def test_a_store_that_was_closed_under_it_ends_nothing_and_repeats_with_the_same_id(tmp_path: Path) -> None:
+    async def run() -> None:
+        store, clock = Store.open(tmp_path, LAB), SystemClock(speed=50)
+        spec = cluster({"sink": "ops"})
+        async with serving(answer(200, "OK", {}), tmp_path) as server:
+            notifier, registry = made(webhook(server), clock)
+            notifier.take(spec, [event("no route")], store)
+            store.close()
+            async with telling(notifier):
+                await until(lambda: server.asked)
+                store = Store.open(tmp_path, LAB)  # as the loop of the cluster does after a fault
+                notifier.take(spec, [event("disk full")], store)
+                await until(lambda: not store.outbox().queue)
+            ids = [asked.headers["webhook-id"] for asked in server.asked]
+            assert len(set(ids)) == 2
+            assert counted(registry)["Dropped"] == 0
+        store.close()
+
+    asyncio.run(run())
+
+
+def test_a_sink_that_hangs_holds_up_neither_a_tick_nor_another_sink(tmp_path: Path) -> None:
+    async def run() -> None:
+        store, registry = Store.open(tmp_path, LAB), CollectorRegistry()
+        spec = cluster({"sink": "ops"}, {"sink": "other"})
+        async with serving(answer(200, "OK", {}), tmp_path) as good, serving(silence, tmp_path) as bad:
+            sinks = {"ops": webhook(good), "other": replace(webhook(bad), name="other")}
+            notifier = Notifier(sinks, SystemClock(), NotificationMetrics(registry))
+            async with telling(notifier):
+                loop = asyncio.get_running_loop()
+                began = loop.time()
+                notifier.take(spec, [event(f"{word} fails") for word in ("one", "two", "three")], store)
+                assert loop.time() - began < 1.0
+                await until(lambda: counted(registry)["Delivered"] == 3)
+                assert len(bad.asked) == 1
         store.close()
 
     asyncio.run(run())
