@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -165,3 +166,25 @@ def test_a_token_without_rights_is_found_at_the_start_with_the_lines_that_grant_
     told = lab.drover("describe", "pvecluster", "default").stdout
     assert "pveum" in told
     assert "VM.Migrate" in told
+
+
+def test_withdrawing_the_intent_stops_new_moves_within_a_second(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    many = "".join(
+        f"  {vmid}: {{name: g{vmid}, node: pve2, status: stopped, memory: 256MiB, disks: {{scsi0: {{storage: ceph}}}}}}\n"
+        for vmid in range(201, 261)
+    )
+    try:
+        lab.simulate(CLUSTER.replace(DB, many), speed=1)
+        lab.cluster(maintenance={"template": {"afterMaintenance": "Stay"}})
+        lab.settings()
+        lab.label("pve2", "true")
+        lab.run()
+        lab.until(lambda: len(lab.migrations()) >= 4, "the drain goes on and on")
+        lab.label("pve2", None)
+        time.sleep(1.0)
+        begun = len(lab.migrations())
+        time.sleep(7.0)
+        assert len(lab.migrations()) == begun < 60
+    finally:
+        lab.close()
