@@ -1,6 +1,7 @@
 """A Git server on loopback: `git http-backend` behind TLS and a token, as a forge has it. Used by the end-to-end tests."""
 
 import base64
+import json
 import os
 import ssl
 import subprocess
@@ -94,3 +95,31 @@ def _handler(folder: Path) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(content)
 
     return Handler
+
+
+class StatusBoard:
+    """The one part of a forge's API that takes the status of commits; `told` is what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str, str]] = []
+        told = self.told
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                told.append((self.path.rpartition("/")[2], body["state"], body["description"]))
+                self.send_response(201)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/api/v1"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()

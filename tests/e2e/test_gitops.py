@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.forge import TOKEN, Forge
+from tests.e2e.forge import TOKEN, Forge, StatusBoard
 from tests.e2e.lab import Lab
 from tests.sources.git.repo import Repository, SshKey
 
@@ -134,10 +134,24 @@ def test_a_label_in_a_commit_drains_a_node_and_its_revert_brings_everybody_home(
     assert not [file for file in state.rglob("*") if file.is_file() and TOKEN.encode() in file.read_bytes()]
 
 
-def test_a_push_that_the_forge_tells_of_counts_at_once_and_a_forged_word_does_not(team: Team, repo: Repository) -> None:
+@pytest.fixture
+def statuses() -> Iterator[StatusBoard]:
+    board = StatusBoard()
+    yield board
+    board.stop()
+
+
+def test_a_push_that_the_forge_tells_of_counts_at_once_and_it_is_told_how_the_commit_fares(
+    team: Team, repo: Repository, statuses: StatusBoard
+) -> None:
     lab = team.lab
     team.commit("The lab")
-    team.settings(repo.url, f'[source.git.webhook]\nkind = "github"\nsecret = "{KNOCK}"\n', interval=36000)
+    team.settings(
+        repo.url,
+        f'[source.git.webhook]\nkind = "github"\nsecret = "{KNOCK}"\n'
+        f'[source.git.commitStatus]\nkind = "gitea"\nurl = "{statuses.url}"\nrepository = "ops/lab"\ntoken = "{TOKEN}"\n',
+        interval=36000,
+    )
     lab.run("--speed", "10")
     lab.until(lambda: lab.guests() == HOME, "the first look")
     lab.label("pve2", "true")
@@ -158,4 +172,11 @@ def test_a_push_that_the_forge_tells_of_counts_at_once_and_a_forged_word_does_no
     assert commit[:12] not in (lab.get("/metrics") or "")
     assert knock(KNOCK) == 202
     lab.until(lambda: drained(lab), "pve2 is drained")
+    lab.until(lambda: (commit, "success") in [told[:2] for told in statuses.told], "the forge shows a success")
+    bad = team.commit("Sneak", signed=False)
+    body += b" "
+    assert knock(KNOCK) == 202
+    lab.until(lambda: (bad, "failure") in [told[:2] for told in statuses.told], "the forge shows the refusal")
+    assert "NotSigned" in statuses.told[-1][2]
     assert KNOCK not in lab.log
+    assert TOKEN not in lab.log

@@ -85,6 +85,11 @@ class Ran:
     errors: str
 
     @property
+    def told(self) -> str:
+        """As much of what it said as fits into a sentence."""
+        return self.errors[:_TOLD_CHARACTERS]
+
+    @property
     def text(self) -> str:
         """The output as text, whatever is in it."""
         return self.output.decode(errors="replace").strip()
@@ -116,9 +121,7 @@ class Git:
         """Run git about the mirror. Raises Rejected(GIT_FAILED) for another exit code than `codes`."""
         ran = await self._run(("--git-dir", str(self.mirror), *arguments), data, at_most, pipe=None)
         if ran.code not in codes:
-            raise Rejected(
-                Why.GIT_FAILED, f"git {arguments[0]} failed (exit code {ran.code}): {ran.errors or 'no word'}"
-            )
+            raise Rejected(Why.GIT_FAILED, f"git {arguments[0]} failed (exit code {ran.code}): {ran.told or 'no word'}")
         return ran
 
     async def ask(self, *arguments: str) -> Ran:
@@ -267,7 +270,7 @@ async def _talk(process: asyncio.subprocess.Process, data: bytes, at_most: int) 
 
 def _failed(ran: Ran, verb: str, settings: GitSettings) -> DroverError:
     why = next((why for pattern, why in _REMOTE if re.search(pattern, ran.errors)), Why.GIT_FAILED)
-    told = ran.errors or f"git {verb} ended with exit code {ran.code} and said nothing"
+    told = ran.told or f"git {verb} ended with exit code {ran.code} and said nothing"
     if why is Why.REVISION_TOO_LARGE:
         told = f"the fetch brings more than maxFetchMiB ({settings.max_fetch_mib}) allows"
     kind = Retry if why is Why.SOURCE_UNREACHABLE else Rejected
@@ -280,4 +283,4 @@ def _printable(errors: bytes, settings: GitSettings) -> str:
         text = text.replace(settings.token.reveal(), "****")
     lines = [" ".join("".join(c if c.isprintable() else " " for c in line).split()) for line in text.splitlines()]
     told = [line for line in lines if line and not line.startswith(("hint:", "warning: redirecting", "@@@"))]
-    return "; ".join(told)[:_TOLD_CHARACTERS]
+    return "; ".join(told)

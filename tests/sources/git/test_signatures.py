@@ -298,6 +298,14 @@ def test_gpg_signed_commits_are_held_against_the_keyring(
     repo.git("reset", "-q", "--hard", "HEAD~1")
     commit("b")
     assert one.names() == {"default", "b"}
+    for name in ("good", "live"):
+        signing = ("-c", "user.signingKey=grace@example.org", "tag", "-s", "-m", name, name)
+        repo.git(*signing, GNUPGHOME=str(grace.home))
+    repo.git("push", "-q", "origin", "good", "live")
+    by_tag = reader(verify=verify, ref="good")
+    by_tag.read()
+    assert by_tag.names() == {"default", "b"}
+    assert by_tag.why == Why.REVISION_APPLIED
     # A revocation that reaches the keyring counts for what is new.
     certificate = (grace.home / "openpgp-revocs.d").glob("*.rev")
     text = next(certificate).read_text().replace(":-----BEGIN", "-----BEGIN")
@@ -308,6 +316,11 @@ def test_gpg_signed_commits_are_held_against_the_keyring(
     assert one.names() == {"default", "b"}
     assert one.why == Why.SIGNER_NOT_TRUSTED
     assert "revoked" in one.message
+    tagged = reader(verify=verify, ref="live")
+    tagged.read()
+    assert tagged.names() == {"default", "b"}
+    assert tagged.why == Why.SIGNER_NOT_TRUSTED
+    assert "tag live is signed with a key that was revoked" in tagged.message
     by_ssh = tmp_path / "signers"
     by_ssh.write_text(f"ada@example.org {ada.public}\n")
     other = reader(verify=VerifySettings(ssh_allowed_signers=by_ssh))
