@@ -15,6 +15,7 @@ from tests.bench import (
     latency,
     localdisks,
     memory,
+    page,
     placement,
     planner,
     replication,
@@ -36,6 +37,7 @@ PARTS = {
     "clients": clients,
     "localdisks": localdisks,
     "replication": replication,
+    "page": page,
 }
 
 

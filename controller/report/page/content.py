@@ -3,12 +3,14 @@
 Made by `report.page.live` once for all readers; the templates put it into words and bars.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from controller.model.condition import Condition, Status
 from controller.model.ids import GuestKind, NodeName, ObjectRef, Vmid
+from controller.model.memory import FlightPhase
 from controller.model.observed import Guest
 from controller.model.plan import Move
 from controller.model.room import NodeRoom
@@ -27,12 +29,12 @@ Rooms: TypeAlias = Callable[[ClusterView, Specs], Mapping[NodeName, NodeRoom]]
 
 SIDE_BY_SIDE = 8
 """The most nodes that stand side by side with arrows between them; more become a grid of cards."""
-CHIPS, CHIPS_IN_ALL = 12, 240
-"""Guests that are shown in one node, and in all nodes of a cluster; the rest is counted, and a link away."""
+CHIPS, CHIPS_OF_MANY = 12, 4
+"""Guests that are shown in one node where few stand side by side, and where there are many; the rest is a link away."""
 LANES = 8
 """Moves that are drawn as arrows."""
-MOVES, UPCOMING, CONDITIONS = 40, 12, 24
-"""Moves under way, moves to come, and conditions that want attention, per cluster."""
+MOVES, UPCOMING, STUCK, CONDITIONS = 40, 10, 12, 24
+"""Moves under way, moves to come, blocked guests, and conditions that want attention, per cluster."""
 
 _GOOD_WHEN_TRUE = frozenset({
     "Ready", "Connected", "Quorate", "Fresh", "Armed", "CapacitySufficient", "Accepted", "Compliant",
@@ -90,7 +92,7 @@ class GuestRow:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One node with its bars and the guests that are worth a look. `rest`: guests that are not shown."""
+    """One node with its bars and the guests that are worth a look: in a small cluster all of them. `rest`: those not shown."""
 
     line: NodeLine
     room: NodeRoom | None
@@ -98,6 +100,7 @@ class Column:
     used_percent: float | None  # of its memory, as measured
     guests: tuple[GuestRow, ...]
     rest: int
+    states: tuple[tuple[str, int], ...]  # of all that are there, what wants attention first
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """One move that is planned; `waits` says for what, "" = it may start."""
+    """One move that is planned; `waits` is the reason why it does not start yet, "" = it may."""
 
     vmid: int
     name: str
@@ -125,6 +128,16 @@ class Next:
     message: str
     cause: str
     waits: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """Guests that are blocked for one reason, the first of them with what is said of each."""
+
+    reason: str
+    remedy: str
+    count: int
+    guests: tuple[GuestRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +179,14 @@ class ClusterContent:
     capacity: Capacity | None
     upcoming: tuple[Next, ...]
     more_upcoming: int
-    stuck: int  # guests that are blocked, of which `line.troubled` has the first
+    blocked: tuple[Stuck, ...]
     attention: tuple[Attention, ...]
     conditions: int  # of all its objects
+
+    @property
+    def stuck(self) -> int:
+        """Guests that are blocked."""
+        return sum(group.count for group in self.blocked)
 
     @property
     def side_by_side(self) -> bool:
@@ -220,7 +238,7 @@ def _cluster(
         capacity=_capacity(view, shown.specs, rooms),
         upcoming=tuple(upcoming[:UPCOMING]),
         more_upcoming=max(0, len(upcoming) - UPCOMING),
-        stuck=sum(row.state == GuestState.BLOCKED for row in rows),
+        blocked=_blocked(rows),
         attention=tuple(attention[:CONDITIONS]),
         conditions=sum(len(status.conditions) for status in shown.statuses.values()),
     )
@@ -267,19 +285,20 @@ def _columns(line: ClusterLine, rows: Sequence[GuestRow], rooms: Mapping[NodeNam
             homes[row.node].append(row)
         if row.state == GuestState.MOVING and row.target != row.node and row.target in coming:
             coming[row.target].append(row)
-    each = max(3, min(CHIPS, CHIPS_IN_ALL // max(1, len(homes))))
+    few = len(homes) <= SIDE_BY_SIDE
     scale = max([node.memory_bytes or 0 for node in line.nodes], default=0)
     found = []
     for node in line.nodes:
         here = sorted(homes[node.name], key=lambda row: (_RANK.get(GuestState(row.state), 4), row.vmid))
-        arriving = [_arriving(row, node.name) for row in coming[node.name]]
-        shown = (*arriving, *here)[:each] if len(here) + len(arriving) > each else (*arriving, *here)
+        there = [*(_arriving(row, node.name) for row in coming[node.name]), *here]
+        shown = [row for row in there if few or row.state in _RANK][: CHIPS if few else CHIPS_OF_MANY]
         room = rooms.get(NodeName(node.name))
         used = (
             100 * node.memory_used_bytes / node.memory_bytes if node.memory_bytes and node.memory_used_bytes else None
         )
         pieces = room_pieces(room, node.memory_bytes, max(scale, node.memory_bytes or 0)) if room is not None else ()
-        found.append(Column(node, room, pieces, used, tuple(shown), len(here) + len(arriving) - len(shown)))
+        states = tuple(Counter(row.state for row in here).items())
+        found.append(Column(node, room, pieces, used, tuple(shown), len(there) - len(shown), states))
     return tuple(found)
 
 
@@ -306,7 +325,8 @@ def _lanes(moves: Iterable[MoveLine], names: Sequence[str]) -> tuple[Lane, ...]:
     for move in moves:
         if move.source in centre and move.target in centre and len(found) < LANES:
             x1, x2 = centre[move.source], centre[move.target]
-            done = x1 + (x2 - x1) * (move.percent or 0) / 100
+            percent = 100 if move.phase == FlightPhase.ARRIVED else move.percent or 0
+            done = x1 + (x2 - x1) * percent / 100
             label = move.name or f"{move.noun} {move.vmid}"
             label = f"{label[:19]}…" if len(label) > 20 else label
             text = f"{label} {move.percent} %" if move.percent is not None else f"{label} · {move.phase}"
@@ -356,17 +376,33 @@ def _capacity(view: ClusterView, specs: Specs, rooms: Mapping[NodeName, NodeRoom
     )
 
 
+def _blocked(rows: Iterable[GuestRow]) -> tuple[Stuck, ...]:
+    groups: dict[tuple[str, str], list[GuestRow]] = {}
+    for row in rows:
+        if row.state == GuestState.BLOCKED:
+            groups.setdefault((row.reason, row.remedy), []).append(row)
+    each = max(2, STUCK // max(1, len(groups)))
+    return tuple(Stuck(reason, remedy, len(all_), tuple(all_[:each])) for (reason, remedy), all_ in groups.items())
+
+
 def _upcoming(view: ClusterView) -> list[Next]:
     if view.plan is None:
         return []
-    waiting = [(item.move, str(item.why), item.message) for item in view.plan.waiting if item.move is not None]
-    return [_next(move, "", "") for move in view.plan.moves] + [_next(*item) for item in waiting]
+    ready = [_next(move, "") for move in view.plan.moves]
+    return ready + [_next(item.move, str(item.why)) for item in view.plan.waiting if item.move is not None]
 
 
-def _next(move: Move, waits: str, message: str) -> Next:
-    text = f"{move.message}; {message}" if message else move.message
+def _next(move: Move, waits: str) -> Next:
     return Next(
-        move.vmid, move.name, move.kind.noun, move.source, move.target, str(move.why), text, str(move.cause), waits
+        vmid=move.vmid,
+        name=move.name,
+        noun=move.kind.noun,
+        source=move.source,
+        target=move.target,
+        reason=str(move.why),
+        message=move.message,
+        cause=str(move.cause),
+        waits=waits,
     )
 
 

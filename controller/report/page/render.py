@@ -4,13 +4,14 @@ Jinja escapes every value: names of guests and messages come from other systems.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from controller import __version__
 from controller.report.page.content import TONES, room_words
@@ -77,9 +78,15 @@ def _environment() -> Environment:
         "clock": _clock,
         "tone": lambda word: TONES.get(word, "warn"),
         "room_words": room_words,
+        "prose": _prose,
         "pc": lambda number: f"{number:.1f}%",
     }
     return made
+
+
+def _prose(text: str) -> Markup:
+    """A sentence in which `words` of commands and fields stand out."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped right here
 
 
 def _clock(epoch: float) -> str:
