@@ -26,7 +26,7 @@ def committed() -> Iterator[tuple[Path, str]]:
     files += [file for room in OURS for file in (ROOT / room).rglob("*") if file.is_file()]
     for file in sorted(files):
         if (
-            file.suffix not in (".pyc", ".lock")
+            file.suffix not in (".pyc", ".lock", ".png")
             and "__pycache__" not in file.parts
             and not file.name.startswith(".git")
         ):
