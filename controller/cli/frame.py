@@ -38,6 +38,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "look": "Look at every cluster now.",
         "export": "Write manifests for a cluster as it is.",
         "rights": "Print what gives Drover its rights in a cluster.",
+        "explain-field": "Show what a field of a manifest means.",
         "explain-schedule": "Show when a replication schedule runs.",
         "schema": "Write CRDs, JSON Schemas and reference pages.",
         "simulate": "Serve a simulated cluster.",

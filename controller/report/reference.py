@@ -6,6 +6,7 @@ Called by `drover schema --write`, and by the test that holds the pages fresh.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
+import yaml
 from prometheus_client import Metric
 
 from controller.model.ids import ClusterName
@@ -14,6 +15,7 @@ from controller.report.conditions import TYPES
 from controller.report.metrics import PASSING, Metrics
 from controller.specs import KINDS, GuestSelector, LabelSelector, Resource
 from controller.specs.base import Model, NotYet, models_in
+from controller.specs.examples import example
 from controller.specs.nodemaintenance import MaintenanceTemplate
 from controller.specs.schema import Node, allowed, described, plain
 
@@ -93,7 +95,7 @@ def resources() -> str:
         lines += ["", f"Conditions: {', '.join(f'`{type_}`' for type_ in TYPES[name])}."]
     for title, model in (("Guest selector", GuestSelector), ("Node selector", LabelSelector)):
         lines += ["", f"## {title}", "", " ".join((model.__doc__ or "").split()), ""]
-        lines += _field_table(model, described(model, plain(model)))
+        lines += _field_table((model.__name__,), model, described(model, plain(model)))
     return "\n".join(lines) + "\n"
 
 
@@ -141,14 +143,21 @@ def _labels(family: Metric) -> str:
 def _fields_of(kind: type[Resource]) -> list[str]:
     node = described(kind, plain(kind))
     [spec] = models_in(kind.model_fields["spec"].annotation)
-    return _field_table(spec, _below(node, "spec"))
+    return _field_table((kind.__name__, "spec"), spec, _below(node, "spec"))
 
 
-def _field_table(model: type[Model], node: Node) -> list[str]:
-    return table(("Field", "Default", "Allowed", "Meaning"), _rows(model, node, "", waits=False))
+def _field_table(path: tuple[str, ...], model: type[Model], node: Node) -> list[str]:
+    rows = _rows(model, node, "", waits=False)
+    return table(
+        ("Field", "Default", "Allowed", "Example", "Meaning"),
+        (
+            (f"`{field}`", default, allows, f"`{one_line(example((*path, *_steps(field)), below))}`", text)
+            for field, default, allows, below, text in rows
+        ),
+    )
 
 
-def _rows(model: type[Model], node: Node, prefix: str, *, waits: bool) -> Iterator[tuple[str, ...]]:
+def _rows(model: type[Model], node: Node, prefix: str, *, waits: bool) -> Iterator[tuple[str, str, str, Node, str]]:
     """One row per field, followed by the rows of what it holds. `waits`: a field above is not acted upon yet."""
     required = node.get("required", [])
     for name, info in model.model_fields.items():
@@ -162,12 +171,21 @@ def _rows(model: type[Model], node: Node, prefix: str, *, waits: bool) -> Iterat
         shared = _SHARED.get(inner) if inner is not None else None
         many = below.get("type") == "array"
         default = "required" if isinstance(required, list) and key in required else _default(below)
-        yield f"`{prefix}{key}`", default, shared or _allowed(inner, below, many=many), text
+        yield f"{prefix}{key}", default, shared or _allowed(inner, below, many=many), below, text
         if inner is not None and shared is None:
             entries = below["items"] if many else below
             assert isinstance(entries, dict)
             within = waits or (mark is not None and not mark.words)
             yield from _rows(inner, entries, f"{prefix}{key}{'[]' if many else ''}.", waits=within)
+
+
+def _steps(field: str) -> list[str]:
+    return field.replace("[]", "").split(".")
+
+
+def one_line(value: object) -> str:
+    """On one line, as YAML takes it."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False).removesuffix("\n...\n").strip()
 
 
 def _not_yet(mark: NotYet) -> str:

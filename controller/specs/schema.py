@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from controller.specs.base import Model, models_in
 from controller.specs.common import Kind
+from controller.specs.examples import example
 from controller.specs.kinds import KINDS
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
@@ -108,6 +109,20 @@ def described(model: type[Model], node: Node) -> Node:
     return {**node, "properties": properties}
 
 
+def exemplified(path: tuple[str, ...], node: Node) -> Node:
+    """Return `node` with an example for every field below."""
+    properties = node.get("properties")
+    if isinstance(properties, dict):
+        shown: Node = {}
+        for key, below in properties.items():
+            deeper = exemplified((*path, key), _object(below))
+            named = len(path) > 1 and key not in ("uid", "generation")
+            shown[key] = {**deeper, "examples": [example((*path, key), deeper)]} if named else deeper
+        return {**node, "properties": shown}
+    items = node.get("items")
+    return {**node, "items": exemplified(path, items)} if isinstance(items, dict) else node
+
+
 def without(node: Node, *keys: str) -> Node:
     """Return `node` less some of its keys."""
     return {key: value for key, value in node.items() if key not in keys}
@@ -172,7 +187,8 @@ def of_kind(kind: type[Kind]) -> Node:
     """Return the schema of one kind for editors."""
     node = described(kind, plain(kind))
     properties = _object(node["properties"])
-    node["properties"] = {name: properties[name] for name in ("apiVersion", "kind", "metadata", "spec")}
+    shown: Node = {name: properties[name] for name in ("apiVersion", "kind", "metadata", "spec")}
+    node["properties"] = exemplified((kind.__name__,), {"properties": shown})["properties"]
     needed = [
         *("apiVersion", "kind"),
         *(name for name in ("metadata", "spec") if kind.model_fields[name].is_required()),
