@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import shlex
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ OUTPUT_BYTES = 64 * 1024 * 1024
 """The most that is read of what git says, unless somebody asks for more."""
 _TOLD_CHARACTERS = 300
 _REAP_SECONDS = 5.0
-_HANDED_ON = ("PATH", "TMPDIR", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
+_HANDED_ON = ("PATH", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
 _ASKPASS = """\
 #!/bin/sh
 case "$1" in
@@ -108,6 +109,9 @@ class Git:
     def prepare(self) -> None:
         """Make home and mirror where there are none. Raises OSError."""
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Signatures are verified from files; the system's own folder for those may be missing or read-only.
+        shutil.rmtree(self.home / "tmp", ignore_errors=True)
+        (self.home / "tmp").mkdir(mode=0o700)
         helper = self.home / "askpass"
         if not helper.exists() or helper.read_text(encoding="utf-8") != _ASKPASS:
             made = self.home / "askpass.new"
@@ -183,6 +187,7 @@ class Git:
             **inherited,
             "HOME": str(self.home),
             "XDG_CONFIG_HOME": str(self.home),
+            "TMPDIR": str(self.home / "tmp"),
             "GNUPGHOME": str(self.home / "gnupg"),
             "LC_ALL": "C",
             "TZ": "UTC",
