@@ -186,10 +186,13 @@ def _violations(subject: Subject, plan: Plan, rows: int) -> Iterator[str]:
     stages = (subject.before, plan, subject.settled)
     if not any(stage is not None and stage.violations for stage in stages):
         return
-    columns = [_by_cause(stage) if stage is not None else None for stage in stages]
+    heads = (
+        ("Before", "After the merge", "When all is done") if subject.before is not None else ("Now", "When all is done")
+    )
+    columns = [_by_cause(stage) if stage is not None else None for stage in stages[-len(heads) :]]
     broken = {str(each.cause) for stage in stages if stage is not None for each in stage.violations}
     lines = [(_text(cause), *(_held(column, cause) for column in columns)) for cause in sorted(broken)]
-    yield from _table("Rules that do not hold", ("Rule", "Before", "After the merge", "When all is done"), lines, rows)
+    yield from _table("Rules that do not hold", ("Rule", *heads), lines, rows)
     left = subject.settled.violations if subject.settled is not None else ()
     yield from _section("What remains", [f"{_text(str(v.cause))}: {_text(v.message)}" for v in left], rows)
 
