@@ -28,6 +28,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "get": "List objects of a kind, or guests, migrations, plans.",
         "describe": "Show one object with conditions and events.",
         "events": "Show what happened.",
+        "drift": "Show what people changed by hand.",
         "drain": "Empty a node now, without the repository.",
         "uncordon": "Put a node back in service, without the repository.",
         "wait": "Wait until an object has a condition.",

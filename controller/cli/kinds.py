@@ -221,6 +221,20 @@ def _sources(items: Sequence[Mapping[str, object]], now: float, wide: bool) -> T
     return heads + (["URL", "REF", "PATH", "NEWEST", "MESSAGE"] if wide else []), rows
 
 
+def drift_table(items: Sequence[Mapping[str, object]], now: float, _wide: bool = False) -> Table:
+    """What was changed by hand, as `drover drift` shows it."""
+    rows: list[Row] = [
+        [
+            Cell(text_at(item, ".status.about"), "bold"),
+            age(item, ".status.sinceTime", now),
+            text_at(item, ".status.message"),
+            text_at(item, ".status.will"),
+        ]
+        for item in items
+    ]
+    return ["ABOUT", "SINCE", "WHAT", "DROVER"], rows
+
+
 def events_table(items: Sequence[Mapping[str, object]], now: float, _wide: bool = False) -> Table:
     """Events, as `drover events` and `describe` show them."""
     heads = ["AGE", "TYPE", "REASON", "ABOUT", "TIMES", "MESSAGE"]
@@ -249,5 +263,6 @@ _VIEW_TABLES: Mapping[str, Callable[[Sequence[Mapping[str, object]], float, bool
         "replication": _replication,
         "events": events_table,
         "sources": _sources,
+        "drifts": drift_table,
     }
 )

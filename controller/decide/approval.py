@@ -171,14 +171,17 @@ def digests(specs: Specs, cluster: PveCluster, gate: ObjectRef) -> frozenset[str
 
 
 def _stamps(specs: Specs, refs: Iterable[ObjectRef]) -> dict[str, str]:
-    """Fingerprints of what these objects say. Not generations: those count differently on every machine."""
+    """Fingerprints of what these objects say. Not generations: those count differently on every machine.
+
+    Defaults are left out: a Drover that knows a field more does not ask again.
+    """
     wanted = frozenset(refs)
     return {str(resource.ref): _stamp(resource.spec) for resource in specs if resource.ref in wanted}
 
 
 def _stamp(spec: object) -> str:
     assert isinstance(spec, Model)
-    text = json.dumps(spec.model_dump(mode="json", exclude=set(_ASIDE)), sort_keys=True)
+    text = json.dumps(spec.model_dump(mode="json", exclude=set(_ASIDE), exclude_defaults=True), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -4,6 +4,7 @@ import math
 from datetime import UTC, datetime
 
 from controller.decide import ha_maintenance
+from controller.decide.drift import held
 from controller.decide.estimate import at_most
 from controller.decide.scene import Scene
 from controller.decide.windows import too_short
@@ -15,6 +16,8 @@ from controller.model.reasons import Why
 
 HA_SETTLED = frozenset({"", "ignored", "started", "stopped", "disabled"})
 """States of an HA resource in which the HA manager does nothing with it (pve-ha-manager: PVE/HA/Manager.pm)."""
+_GIVES_WAY = frozenset({Lane.REPAIR, Lane.BALANCE})
+"""Lanes in which a guest is left for a while where somebody moved it by hand."""
 _STUCK = frozenset({Why.GUEST_STUCK, Why.LOCK_LEFT_BEHIND})
 
 
@@ -35,6 +38,7 @@ def gate(
         _node(scene, guest, cause)
         or _memory_of_failures(scene, guest, cause)
         or _ha(scene, guest, cause, lane)
+        or (held(scene, guest, cause) if lane in _GIVES_WAY else None)
         or _lock(scene, guest, cause)
         or (_method(scene, guest, cause, restart_containers=restart_containers) if as_it_runs else None)
         or _size(scene, guest, cause)

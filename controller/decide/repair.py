@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from controller.decide.draft import Draft
+from controller.decide.drift import held
 from controller.decide.evacuation import no_way
 from controller.decide.explain import names
 from controller.decide.gate import gate
@@ -46,11 +47,12 @@ def _broken(fence: Fence, node: NodeName) -> NodeRule | None:
 def wrong(draft: Draft) -> tuple[int, ...]:
     """Musts about several guests that are to be mended: broken now and when all that flies has landed.
 
-    What flights mend is left to them, and what they may break is judged when they have landed.
+    What flights mend is left to them, and what they may break is judged when they have landed. What somebody broke by moving
+    a guest is left alone for as long as that is respected: nobody else is moved for it either.
     """
     scene, where = draft.scene, draft.where()
     here = {vmid: guest.node for vmid, guest in scene.seen.guests.items()}
-    return tuple(
+    found = tuple(
         index
         for index, group in enumerate(scene.wanted.groups)
         if group.must
@@ -58,6 +60,20 @@ def wrong(draft: Draft) -> tuple[int, ...]:
         and misplaced(scene, group, here)
         and (not scene.memory.flights or misplaced(scene, group, where))
     )
+    return tuple(index for index in found if not _respected(draft, scene.wanted.groups[index], here))
+
+
+def _respected(draft: Draft, group: Group, here: dict[Vmid, NodeName]) -> bool:
+    """Whether one of those who break the Must was just moved by hand; if so, that is said of it."""
+    scene, board = draft.scene, draft.board
+    broken = {vmid for members in misplaced(scene, group, here).values() for vmid in members}
+    if isinstance(group, Together):
+        broken = set(group.members)
+    words = [word for vmid in sorted(broken) if (word := held(scene, scene.seen.guests[vmid], group.ref)) is not None]
+    for word in words:
+        if not board.knows(word.vmid):
+            board.say(word)
+    return bool(words)
 
 
 def misplaced(scene: Scene, group: Group, where: dict[Vmid, NodeName]) -> dict[str, tuple[Vmid, ...]]:

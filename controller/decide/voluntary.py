@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from controller.decide import homecoming, joint, repair
 from controller.decide.draft import Draft
+from controller.decide.drift import by_hand
 from controller.decide.gate import gate
 from controller.decide.placement import Intent, other
 from controller.decide.puzzle import puzzle
@@ -108,7 +109,8 @@ def _rules(draft: Draft) -> list[tuple[Intent, NodeName]]:
         for rule in reversed(rules)
         if rule.corrects and where[vmid] not in rule.nodes
     }
-    willing = _may(draft, sorted({v for group in wrong for v in group.members} | strays.keys()))
+    meant = {v for group in wrong for v in group.members} | strays.keys()
+    willing = _may(draft, sorted(v for v in meant if by_hand(scene.memory, scene.seen.guests[v]) is None))
     if not willing:
         return []
     asked = puzzle(scene, draft.now, where, (), willing, hint=scene.memory.targets, willing=willing)

@@ -15,6 +15,7 @@ from controller.clock import Clock
 from controller.decide import approval, ha_maintenance, replication, rolling
 from controller.decide.called_off import called_off
 from controller.decide.windows import next_change
+from controller.loop import by_hand
 from controller.loop.planner import Planner
 from controller.model.errors import DroverError
 from controller.model.event import Event
@@ -66,6 +67,7 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
     try:
         parts.observer.expect(writes_ha_rules=_coordinates(cluster))
         seen = await parts.observer.look()
+        ours = frozenset(parts.store.memory().flights)
         _refuse_another_cluster(parts.store, seen)
         watched = _arrived(parts.store)
         ended = await inflight.settle(
@@ -76,6 +78,7 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
                 parts.observer.jobs_changed()
             seen = await parts.observer.look()
         seen = inflight.without_ended(seen, parts.store)
+        moved = by_hand.notice(parts.store, seen, ours)
         turned, specs = _turned(parts, specs, seen, last.plan)
         for flight in called_off(specs, seen, parts.store.memory()):
             text = f"{flight.cause} was called off, and said AbortRunning"
@@ -101,7 +104,7 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
         missing_rights=parts.observer.missing_rights,
         insecure=cluster.spec.tls.insecure_skip_verify,
         again_at=next_change(specs, cluster, seen.at),
-        events=turned,
+        events=(*moved, *turned),
     )
     if view.armed.why is Why.MODE_OBSERVE:
         return view
@@ -110,7 +113,8 @@ async def _walk(parts: Parts, specs: Specs, last: ClusterView) -> ClusterView:
     view = await _with_ha_rules(parts, await _planned(parts, specs, replace(view, plan=last.plan), fuses))
     view = await _act(parts, specs, view, fuses)
     view = _with_hooks(parts, specs, await _with_power(parts, specs, view, fuses))
-    return _with_job_news(parts, await _with_jobs(parts, specs, view, fuses))
+    view = _with_job_news(parts, await _with_jobs(parts, specs, view, fuses))
+    return by_hand.with_drift(parts.store, view)
 
 
 def _turned(parts: Parts, specs: Specs, seen: Observed, plan: Plan | None) -> tuple[tuple[Event, ...], Specs]:

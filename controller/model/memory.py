@@ -9,6 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from controller.model.approval import Approved
+from controller.model.drift import MovedByHand
 from controller.model.ids import GuestIdentity, NodeName, ObjectRef, Upid, Vmid
 from controller.model.outcome import Progress
 from controller.model.override import Override
@@ -231,6 +232,10 @@ class Memory:
     approvals: Mapping[ObjectRef, Approved] = field(
         default_factory=lambda: MappingProxyType({})
     )  # by what asked for it
+    moved_by_hand: Mapping[Vmid, MovedByHand] = field(default_factory=lambda: MappingProxyType({}))
+    differing: Mapping[str, float] = field(
+        default_factory=lambda: MappingProxyType({})
+    )  # what else was changed by hand, and since when (epoch seconds, our clock)
     emptied: frozenset[NodeName] = frozenset()  # drains that the look before found empty; filled by the loop
     spared: Mapping[NodeName, str] = field(default_factory=lambda: MappingProxyType({}))  # by the breaker; the reason
     voluntary: tuple[

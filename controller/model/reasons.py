@@ -96,6 +96,12 @@ class Why(StrEnum):
         "The plans of that time all wanted voluntary moves; it begins anew when Drover restarts.",
         "Nothing: it starts when the reason lasts.",
     )
+    MOVED_BY_HAND = (
+        "MovedByHand",
+        "Somebody moved the guest by hand a short while ago, and that is respected for `drift.holdOffSeconds`.",
+        "The guest is on another node than at the look before, and neither Drover nor PVE HA has moved it.",
+        "Nothing, or a policy that wants it there; after that time only a Must that corrects moves it.",
+    )
     TOO_MANY_MOVES = (
         "TooManyMoves",
         "As many voluntary moves as `limits.maxMovesPerHour` allows were made within an hour.",
@@ -935,6 +941,12 @@ class Why(StrEnum):
         "PVE HA has no rule that says what the policy says, or takes it only in part.",
         "Under `ha.coexistence: Coordinate`, what PVE HA's rules can express and what it takes beside the other rules.",
         "Write the policy so that PVE HA can keep it, or change the other rule; drains keep to it all the same.",
+    )
+    HA_RULE_DIFFERS = (
+        "HaRuleDiffers",
+        "A rule of PVE HA that Drover writes is not as its policy says.",
+        "The rule in /cluster/ha/rules and what the policy asks of it differ.",
+        "",
     )
     HA_RULE_OFF = (
         "HaRuleOff",

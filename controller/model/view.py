@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from controller.model.drift import Drift
 from controller.model.event import Event
 from controller.model.ids import ClusterName, NodeName, ObjectRef, Vmid
 from controller.model.memory import Memory
@@ -49,6 +50,7 @@ class ClusterView:
     memory: Memory = field(default_factory=Memory)
     progress: Mapping[Vmid, Progress] = field(default_factory=lambda: MappingProxyType({}))
     outcomes: tuple[Outcome, ...] = ()  # what ended or was refused since the view before
+    drifts: tuple[Drift, ...] = ()  # what people changed by hand, or what differs as if they had
     jobs: tuple[JobReport, ...] = ()  # replication jobs as of the last look, by id
     ha_refused: Mapping[ObjectRef, Finding] = field(
         default_factory=lambda: MappingProxyType({})

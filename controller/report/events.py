@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 
 from controller.model.condition import Condition, Status
+from controller.model.drift import MovedByHand
 from controller.model.event import Event, EventType
 from controller.model.ids import GuestKind, ObjectRef
+from controller.model.observed import Observed
 from controller.model.outcome import Outcome, Result
 from controller.model.plan import Plan
 from controller.model.reasons import Why
@@ -23,6 +25,7 @@ from controller.specs import Problem
 class Told(StrEnum):
     """The closed list of reasons of events. Why it happened is in the message, with a reason from `model.reasons`."""
 
+    MOVED_BY_HAND = "MovedByHand"
     MOVE_STARTED = "MoveStarted"
     PREFLIGHT_WARNING = "PreflightWarning"
     MOVE_REFUSED = "MoveRefused"
@@ -174,6 +177,22 @@ _SILENT_AT_FIRST = frozenset(
         *(Told.POLICY_AGREES, Told.GROUP_WHOLE, Told.APPROVAL_OVER, Told.NOTIFICATIONS_DELIVERED),
     }
 )
+
+
+def of_moves_by_hand(news: Iterable[MovedByHand], seen: Observed) -> tuple[Event, ...]:
+    """Events about guests that neither Drover nor PVE HA has moved."""
+    return tuple(
+        Event(
+            EventType.NORMAL,
+            Told.MOVED_BY_HAND,
+            ObjectRef("Guest", str(one.identity.vmid)),
+            f"{seen.guests[one.identity.vmid]} was moved by hand from {one.source} to {one.node}"
+            + (f" by {one.by}" if one.by else ""),
+            one.at,
+            one.at,
+        )
+        for one in news
+    )
 
 
 def of_outcomes(outcomes: Iterable[Outcome]) -> list[Event]:

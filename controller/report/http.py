@@ -256,6 +256,8 @@ async def _view_items(plural: str, shown: Published, wanted: EventFilter) -> lis
         return views.migration_list(view, shown.attempts())
     if plural == "replication":
         return await asyncio.to_thread(views.job_list, view)
+    if plural == "drifts":
+        return views.drift_list(view)
     if plural == "events":
         return views.event_list(view.cluster, shown.events(wanted))
     return [views.plan_data(view.plan, view.seen)] if view.plan is not None else []

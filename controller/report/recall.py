@@ -3,6 +3,7 @@
 Used by the rooms of the store (`report.store*`) inside their transactions.
 """
 
+import json
 import sqlite3
 from dataclasses import replace
 from typing import TypeVar
@@ -10,6 +11,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter
 
 from controller.model.approval import Approved
+from controller.model.drift import MovedByHand
 from controller.model.ids import NodeName, Vmid
 from controller.model.memory import (
     Backoff,
@@ -45,6 +47,7 @@ BEGUN = TypeAdapter(Begun)
 TURN = TypeAdapter(Turn)
 HOOK = TypeAdapter(HookRun)
 APPROVED = TypeAdapter(Approved)
+MOVED = TypeAdapter(MovedByHand)
 
 
 OVERRIDES = "overrides"
@@ -53,6 +56,8 @@ HALTS = "halted"
 BEGINNINGS = "begun"
 TURNS = "turns"
 HOOKS = "hooks"
+MOVES_BY_HAND = "moved-by-hand"
+DIFFERING = "differing"
 """The topics of the table `notes`."""
 
 
@@ -77,6 +82,8 @@ def memory(database: sqlite3.Connection) -> Memory:
     rates = (RATE.validate_json(body) for _, body in statefile.rows(database, "rates"))
     overrides = (OVERRIDE.validate_json(body) for body in statefile.notes(database, OVERRIDES))
     halts = (HALTED.validate_json(body) for body in statefile.notes(database, HALTS))
+    by_hand = (MOVED.validate_json(body) for body in statefile.notes(database, MOVES_BY_HAND))
+    differing = [json.loads(body) for body in statefile.notes(database, DIFFERING)]
     turns = (TURN.validate_json(body) for body in statefile.notes(database, TURNS))
     hooks = (HOOK.validate_json(body) for body in statefile.notes(database, HOOKS))
     approvals = (APPROVED.validate_json(body) for body in statefile.notes(database, APPROVALS))
@@ -96,6 +103,8 @@ def memory(database: sqlite3.Connection) -> Memory:
         begun={begun.node: begun for begun in beginnings},
         turns={turn.key: turn for turn in turns},
         hooks={run.call.key: run for run in hooks},
+        moved_by_hand={moved.identity.vmid: moved for moved in by_hand},
+        differing={name: float(since) for name, since in differing},
     )
 
 

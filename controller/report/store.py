@@ -15,13 +15,14 @@ from controller.model.memory import Memory
 from controller.model.reasons import Why
 from controller.report import statefile
 from controller.report.store_cluster import ClusterStore
+from controller.report.store_drift import DriftStore
 from controller.report.store_maintenance import MaintenanceStore
 from controller.report.store_moves import MoveStore
 from controller.report.store_notices import NoticeStore
 from controller.report.store_replication import ReplicationStore
 
 
-class Store(MoveStore, ReplicationStore, MaintenanceStore, ClusterStore, NoticeStore):
+class Store(MoveStore, ReplicationStore, DriftStore, MaintenanceStore, ClusterStore, NoticeStore):
     """What Drover remembers about one cluster. `memory()` is what the file says; a verb that fails leaves both unchanged.
 
     Verbs raise Retry(STORE_FAILED) when the disk is full, read-only or broken. They are told by subject in `report.store_*`.

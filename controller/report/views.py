@@ -28,6 +28,7 @@ VIEWS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
         "migrations": ("Migration", ("migration", "mig", "moves", "move")),
         "guests": ("Guest", ("guest", "vm", "vms", "ct", "cts")),
         "replication": ("ReplicationJob", ("replications", "replicationjob", "replicationjobs", "jobs", "job", "rj")),
+        "drifts": ("Drift", ("drift",)),
         "events": ("Event", ("event", "ev")),
         "sources": ("Source", ("source", "revision", "revisions")),
     }
@@ -122,6 +123,27 @@ def plan_data(
         "unsafe": list(plan.unsafe),
     }
     return _view("Plan", plan.cluster, plan.cluster, status)
+
+
+def drift_list(view: ClusterView) -> list[Data]:
+    """What people changed by hand, and what Drover does about it."""
+    return [
+        _view(
+            "Drift",
+            str(one.about).lower().replace("/", "-"),
+            view.cluster,
+            {
+                "kind": str(one.kind),
+                "about": str(one.about),
+                **({"vmid": one.vmid} if one.vmid is not None else {}),
+                "message": one.what,
+                **({"sinceTime": timestamp(one.since)} if one.since is not None else {}),
+                "will": one.will,
+                "reason": str(one.why),
+            },
+        )
+        for one in view.drifts
+    ]
 
 
 def explanation_data(told: Explanation, cluster: ClusterName) -> Data:

@@ -211,6 +211,13 @@ class Hysteresis(Model):
     """Seconds before a guest is moved voluntarily again."""
 
 
+class Drift(Model):
+    """How to treat what people change by hand."""
+
+    hold_off_seconds: Seconds = 3600
+    """Seconds for which a guest stays where somebody moved it; then only a Must that corrects moves it. Drains do at any time."""
+
+
 class Balance(Model):
     """Even out the nodes; never while one drains."""
 
@@ -356,6 +363,8 @@ class PveClusterSpec(Model):
     """What stops the controller."""
     hysteresis: Hysteresis = Field(default_factory=Hysteresis)
     """What keeps voluntary moves from going back and forth."""
+    drift: Drift = Field(default_factory=Drift)
+    """How to treat what people change by hand."""
     balance: Balance | None = None
     """Even out the nodes; off unless given."""
     ha: Ha = Field(default_factory=Ha)

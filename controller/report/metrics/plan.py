@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
+from controller.model.drift import DriftKind
 from controller.model.ids import ClusterName, Vmid
 from controller.model.plan import Plan
 from controller.model.reasons import Why
@@ -77,6 +78,11 @@ class PlanMetrics:
             "Policies that gave way because they can't hold together with others; change one: `drover plan` says which.",
             "reason",
         )
+        self._drift = families.gauge(
+            "drover_drift",
+            "What people have changed by hand and is still so; `drover drift` says what Drover does about each.",
+            "kind",
+        )
         self._findings = families.gauge(
             "drover_preflight_findings",
             "What the look right before moves holds against them: of those refused, and warnings of those under way;"
@@ -87,11 +93,13 @@ class PlanMetrics:
     def add_cluster(self, cluster: ClusterName) -> None:
         """Give birth to every series of a cluster."""
         self._show(cluster, None, {})
+        show(self._drift, cluster, DriftKind, {})
         show(self._findings, cluster, OBJECTIONS, {})
 
     def publish(self, view: ClusterView) -> None:
         """Take in the plan of a cluster."""
         self._show(view.cluster, view.plan, states(view))
+        show(self._drift, view.cluster, DriftKind, tally(drift.kind for drift in view.drifts))
         show(self._findings, view.cluster, OBJECTIONS, tally(_found(view)))
 
     def _show(self, cluster: ClusterName, plan: Plan | None, guests: Mapping[Vmid, GuestState]) -> None:
