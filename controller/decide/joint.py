@@ -46,7 +46,7 @@ def plan(draft: Draft) -> None:
     """Give a word to everybody who has to move: because of maintenance, of a Must, or to make room."""
     intents = evacuation.leaving(draft)
     intents += repair.strays(draft, {intent.guest.vmid for intent in intents})
-    wrong = repair.wrong(draft)
+    wrong = repair.wrong(draft, {intent.guest.vmid for intent in intents})
     if not intents and not wrong:
         evacuation.take_turns(draft, [])
         return

@@ -44,11 +44,11 @@ def _broken(fence: Fence, node: NodeName) -> NodeRule | None:
 # Groups
 
 
-def wrong(draft: Draft) -> tuple[int, ...]:
+def wrong(draft: Draft, leaving: Collection[Vmid]) -> tuple[int, ...]:
     """Musts about several guests that are to be mended: broken now and when all that flies has landed.
 
     What flights mend is left to them, and what they may break is judged when they have landed. What somebody broke by moving
-    a guest is left alone for as long as that is respected: nobody else is moved for it either.
+    a guest is left alone for as long as that is respected: nobody else is moved for it either. `leaving` move anyway.
     """
     scene, where = draft.scene, draft.where()
     here = {vmid: guest.node for vmid, guest in scene.seen.guests.items()}
@@ -60,16 +60,17 @@ def wrong(draft: Draft) -> tuple[int, ...]:
         and misplaced(scene, group, here)
         and (not scene.memory.flights or misplaced(scene, group, where))
     )
-    return tuple(index for index in found if not _respected(draft, scene.wanted.groups[index], here))
+    return tuple(index for index in found if not _respected(draft, scene.wanted.groups[index], here, leaving))
 
 
-def _respected(draft: Draft, group: Group, here: dict[Vmid, NodeName]) -> bool:
+def _respected(draft: Draft, group: Group, here: dict[Vmid, NodeName], leaving: Collection[Vmid]) -> bool:
     """Whether one of those who break the Must was just moved by hand; if so, that is said of it."""
     scene, board = draft.scene, draft.board
     broken = {vmid for members in misplaced(scene, group, here).values() for vmid in members}
     if isinstance(group, Together):
         broken = set(group.members)
-    words = [word for vmid in sorted(broken) if (word := held(scene, scene.seen.guests[vmid], group.ref)) is not None]
+    staying = sorted(broken.difference(leaving))
+    words = [word for vmid in staying if (word := held(scene, scene.seen.guests[vmid], group.ref)) is not None]
     for word in words:
         if not board.knows(word.vmid):
             board.say(word)

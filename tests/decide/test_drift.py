@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.decide import decide
@@ -124,6 +124,7 @@ def test_what_drover_does_about_it_is_said() -> None:
     assert "it is left there until" in held.will
 
 
+@settings(deadline=None)
 @given(worlds(), st.data())
 def test_while_it_is_respected_only_drains_move_who_was_moved_by_hand(world: World, data: st.DataObject) -> None:
     names = sorted(world.seen.nodes)
