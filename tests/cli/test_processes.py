@@ -84,7 +84,10 @@ def test_a_simulated_cluster_is_served_until_it_is_told_to_stop(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_demo_that_is_ended_early_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
+def test_a_demo_that_is_ended_early_leaves_nothing_behind(
+    tmp_path_factory: pytest.TempPathFactory, number: int
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("d")  # short: a socket's path has 107 characters at most
     with drover("demo", TMPDIR=str(tmp_path), PYTHONUNBUFFERED="1") as demo:
         assert demo.stdout is not None
         while "sees" not in (line := demo.stdout.readline()):
