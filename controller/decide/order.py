@@ -20,7 +20,7 @@ from controller.decide.slots import Slots
 from controller.decide.stage import Stage, stages
 from controller.decide.timing.admission import Limits
 from controller.decide.timing.forecast import Forecast, bound, forecast
-from controller.decide.timing.load import Job
+from controller.decide.timing.load import SEEN, TWICE, Job
 from controller.decide.traffic import Traffic, by_vmid
 from controller.decide.words import size
 from controller.model.desired import Together
@@ -204,8 +204,29 @@ def _forecast(draft: Draft, traffic: Traffic, limits: Limits) -> Forecast | None
     """When all that is assigned will be done; None while nobody knows what the links carry."""
     if traffic.believed is None or not (draft.board.assigned or traffic.running):
         return None
-    jobs = [traffic.job(intent, target) for intent, target in draft.board.assigned]
-    return forecast(traffic.believed, limits, traffic.running, jobs)
+    before = _before(draft)
+    jobs = [
+        replace(traffic.awaited(intent, target), after=before.get(intent.guest.vmid, frozenset()))
+        for intent, target in draft.board.assigned
+    ]
+    return forecast(traffic.believed, limits, traffic.running, jobs, traffic.admits)
+
+
+def _before(draft: Draft) -> dict[Vmid, frozenset[Vmid]]:
+    """Of moves that may not start yet: those that may, or are under way, and that make room or have to go first."""
+    now, groups = draft.now.copy(), draft.scene.wanted.groups_of
+    now.head_for(_ends(draft), frozenset())
+    startable, unready = _startable(draft.board.assigned, now)
+    leaving = [(intent.guest.vmid, intent.guest.node) for intent, _ in startable]
+    leaving += [(vmid, flight.source) for vmid, flight in draft.scene.memory.flights.items() if flight.sends]
+    return {
+        intent.guest.vmid: frozenset(
+            vmid
+            for vmid, source in leaving
+            if source == target or not set(groups.get(vmid, ())).isdisjoint(groups.get(intent.guest.vmid, ()))
+        )
+        for intent, target in unready
+    }
 
 
 def _elsewhere(draft: Draft, slots: Slots, traffic: Traffic, intent: Intent, chosen: NodeName) -> NodeName:
@@ -244,9 +265,10 @@ def _outlooks(draft: Draft, traffic: Traffic, plan: Forecast) -> dict[NodeName, 
     found = {}
     for node in sorted(leaving.keys() & scene.wanted.maintenance.keys()):
         jobs = leaving[node]
-        likely = max(plan.ends[job.vmid] for job in jobs)
+        confirmed = SEEN + TWICE  # drained is what two looks have found
+        likely = max(plan.ends[job.vmid] for job in jobs) + confirmed
         late = likely * (1 + traffic.habit.doubt(job.size for job in jobs))
-        found[node] = Outlook(likely, late, min(likely, bound(wires, jobs)))
+        found[node] = Outlook(likely, late, min(likely, bound(wires, jobs) + confirmed))
     return found
 
 

@@ -26,7 +26,7 @@ class Slots:
         self._out: Counter[NodeName] = Counter()
         self._in: Counter[NodeName] = Counter()
         self._all = 0
-        self._picture = dispatch.ports(traffic.wires, traffic.running)
+        self._picture = dispatch.ports(traffic.wires, (one for one in traffic.running if one.left))
         self.waits_for_link = False
         for flight in scene.memory.flights.values():
             if flight.sends:
@@ -60,7 +60,8 @@ class Slots:
     def limits(self) -> Limits:
         """The limits of all nodes."""
         nodes = self._scene.seen.nodes
-        return Limits({n: self.outbound_limit(n) for n in nodes}, {n: self.inbound_limit(n) for n in nodes})
+        out, into = {n: self.outbound_limit(n) for n in nodes}, {n: self.inbound_limit(n) for n in nodes}
+        return Limits(out, into, self.cluster_limit())
 
     def _busy(self, job: Job) -> str | None:
         if self._picture.welcome(job):

@@ -5,16 +5,19 @@ and two at once from or to a node is all that is risked.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from controller.decide.capacity import MIB
 from controller.decide.estimate import dirty_of
 from controller.decide.placement import Intent
+from controller.decide.replicable import Load
 from controller.decide.scene import Scene, seen_moving
+from controller.decide.staging import SMALL_SECONDS
 from controller.decide.timing import guess
+from controller.decide.timing.forecast import MINUTE
 from controller.decide.timing.guess import UNSEEN, Habit
-from controller.decide.timing.load import Job, Running, Wires
+from controller.decide.timing.load import SETUP, TAIL, Job, Running, Sync, Wires
 from controller.model.ids import GuestKind, NodeName, Vmid
 from controller.model.memory import Flight
 from controller.model.observed import Guest
@@ -28,8 +31,18 @@ USUAL_DIRTY = 30.0 * MIB
 """Bytes per second that a guest is assumed to write before it has to share a link with others; nine of ten write less."""
 WORKING = 0.1
 """Part of a guest's memory that is written again and again, as long as nobody knows."""
-OFFLINE_SETUP, RESTART_SETUP = 1.0, 5.0
+OFFLINE_SETUP, RESTART_SETUP = 1.5, 6.0
 """Seconds before a stopped guest's disks are copied, and until a container has been shut down."""
+OFFLINE_TAIL, RESTART_TAIL = 2.0, 3.5
+"""Seconds afterwards: the configuration is handed over, what is left on the source freed, a container started again."""
+FOLLOWING = 8.0
+"""Seconds that a move of a guest with a replica takes longer: it begins with a run of its job (qemu-server: PVE/QemuMigrate.pm)."""
+FILLED, FILLED_WEIGHT = 0.5, 3
+"""Part of a volume that is written at all, while nobody has seen one being copied, and for how many copies that counts."""
+LEAST_LEFT = 0.05
+"""Part of a first copy that is still to come, at least, when it runs longer than was expected."""
+FINISHING = "Finishing"
+"""`Progress.phase` of a move that has sent everything."""
 NOWHERE = NodeName("")
 """The target of a move of which nobody knows it."""
 
@@ -48,9 +61,17 @@ class Traffic:
 
     @cached_property
     def believed(self) -> Wires | None:
-        """The same with what was learned in place of what nobody said; None when there is a link that nobody knows."""
+        """What links carry in all, learned where nobody said it; None when there is a link that nobody knows."""
+        network = self.scene.cluster.spec.network
+        return self._learned({node: link * 100 / network.share_percent for node, link in self.wires.out.items()})
+
+    @cached_property
+    def admits(self) -> Wires | None:
+        """The same, but of what somebody said only the part that moves together should fill."""
+        return self._learned(dict(self.wires.out))
+
+    def _learned(self, found: dict[NodeName, float]) -> Wires | None:
         learned = self.scene.memory.links
-        found = dict(self.wires.out)
         for node in self.scene.seen.nodes.keys() - found.keys():
             if node in learned:
                 found[node] = UNKNOWN_LINK * learned[node].bytes_s_per_stream
@@ -78,6 +99,21 @@ class Traffic:
         return guess.habit(pairs, self._usual_stream)
 
     @cached_property
+    def filled(self) -> float:
+        """Part of a volume that is sent when it is copied: as first runs of replication jobs have shown, and a prior for three."""
+        shares = []
+        for state in self.scene.seen.states.values():
+            load = self.scene.replicable(state.vmid)
+            if (
+                isinstance(load, Load)
+                and load.bytes
+                and state.sent_bytes
+                and state.sent_bytes > LEAST_LEFT * load.bytes
+            ):
+                shares.append(min(1.0, state.sent_bytes / load.bytes))
+        return (sum(shares) + FILLED_WEIGHT * FILLED) / (len(shares) + FILLED_WEIGHT)
+
+    @cached_property
     def _usual_stream(self) -> float:
         """What one stream in this cluster reaches with the network to itself."""
         links = sorted(self.wires.out.values())
@@ -94,6 +130,36 @@ class Traffic:
         guest = self.scene.seen.guests[move.vmid]
         return self._job(guest, move.source, move.target, move.options.bandwidth_limit_mib_s)
 
+    def awaited(self, intent: Intent, target: NodeName) -> Job:
+        """The same, with the copy of its disks that has to be on the target before it is asked for."""
+        job, scene, vmid = self.job(intent, target), self.scene, intent.guest.vmid
+        load = scene.replicable(vmid)
+        if not isinstance(load, Load):
+            return job
+        made = next((each for each in scene.jobs.get(vmid, ()) if each.target == target), None)
+        state = scene.seen.states.get(made.id) if made is not None else None
+        copied = (
+            job.size
+            if target in scene.cargo(vmid).replicas
+            else job.size - self.filled * scene.cargo(vmid).bytes_to(target)
+        )
+        job = replace(job, size=max(0.0, copied), setup=job.setup + FOLLOWING)
+        if state is not None and state.last_sync:
+            return job
+        clock, size = scene.seen.clocks.get(job.source), self.filled * load.bytes
+        there = scene.seen.at + (clock.ahead_seconds if clock is not None else 0.0)
+        rate = job.rate(self.believed or self.wires)
+        began = state is not None and state.running
+        if state is not None and began and state.last_try:
+            told = scene.seen.syncs.get(state.job_id)
+            if told is not None and told.total_bytes:
+                size = max(0.0, float(told.total_bytes - told.transferred_bytes))
+            else:
+                size = max(LEAST_LEFT * size, size - rate * max(0.0, there - state.last_try))
+        # How much of a volume is written is a guess, so whether its copy takes so long is one, too.
+        again = min(1.0, max(0.0, load.bytes * self.filled / rate / SMALL_SECONDS - 0.5))
+        return replace(job, sync=Sync(size, MINUTE - there % MINUTE, began, again))
+
     @cached_property
     def running(self) -> tuple[Running, ...]:
         """Moves under way, by VMID: ours as far as their logs say, those of others as if they had just begun."""
@@ -108,12 +174,14 @@ class Traffic:
         return tuple(one for _, one in sorted(found.items()))
 
     def _flying(self, flight: Flight) -> Running | None:
-        """How far one of our moves is; None when it sends nothing any more."""
+        """How far one of our moves is; None when its guest is gone. One that tidies up holds its slot, and sends nothing."""
         guest = self.scene.seen.guests.get(flight.vmid)
         progress = self.scene.memory.progress.get(flight.vmid)
-        if guest is None or (progress is not None and progress.phase == "Finishing"):
+        if guest is None:
             return None
         job = self._job(guest, flight.source, flight.target, flight.options.bandwidth_limit_mib_s)
+        if progress is not None and progress.phase == FINISHING:
+            return Running(job, 0.0, 0.0, 0.0, 0.0)
         sent = float(progress.transferred_bytes) if progress is not None else 0.0
         return guess.running(job, self.habit, age=max(0.0, self.scene.seen.at - flight.started_at), sent=sent)
 
@@ -121,8 +189,10 @@ class Traffic:
         live = guest.power.holds_memory and guest.kind is GuestKind.QEMU
         memory = float(guest.memory_bytes or 0) if live else 0.0
         disks = float(self.scene.cargo(guest.vmid).bytes_to(target)) if target and guest.node != target else 0.0
+        disks *= self.filled
         dirty = dirty_of(self.scene.memory, guest.identity) if live else 0.0
-        setup = {} if live else {"setup": RESTART_SETUP if guest.power.holds_memory else OFFLINE_SETUP}
+        restarted, offline = (RESTART_SETUP, RESTART_TAIL), (OFFLINE_SETUP, OFFLINE_TAIL)
+        setup, tail = (SETUP, TAIL) if live else restarted if guest.power.holds_memory else offline
         return Job(
             vmid=guest.vmid,
             source=source,
@@ -132,7 +202,8 @@ class Traffic:
             working=WORKING * memory,
             cap=self._stream(source, target, limit_mib_s),
             doubt=USUAL_DIRTY if dirty is None else 0.0,
-            **setup,
+            setup=setup,
+            tail=tail,
         )
 
     def _stream(self, source: NodeName, target: NodeName, limit_mib_s: int) -> float:

@@ -1,12 +1,13 @@
 """When to look again. Called by `loop.daemon` between two ticks."""
 
+from controller.decide.timing.load import LOOK, TWICE
 from controller.model.memory import FlightPhase
 from controller.model.view import ClusterView
 
-FOLLOW_SECONDS = 2.0
+FOLLOW_SECONDS = LOOK
 """How often the tasks of moves under way are asked how far they are."""
 
-AGAIN_SECONDS = 2.0
+AGAIN_SECONDS = TWICE
 """A node that is seen empty for the first time is looked at again after that, to be called drained."""
 
 

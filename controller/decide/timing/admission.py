@@ -23,6 +23,7 @@ class Limits:
 
     out: Mapping[NodeName, int] = field(default_factory=dict)
     into: Mapping[NodeName, int] = field(default_factory=dict)
+    everywhere: int | None = None  # in the whole cluster; None = no limit
 
     def leaving(self, node: NodeName) -> int:
         """Moves at once away from the node."""

@@ -16,6 +16,10 @@ TAIL = 3.0
 """Seconds from the switch-over until the task has tidied up."""
 LOOK = 2.0
 """Seconds between two looks while moves are under way."""
+SEEN = LOOK / 2
+"""Seconds, on average, until somebody sees that a move is over, and asks for another in its place."""
+TWICE = 2.0
+"""Seconds from the look that finds a node empty to the one that calls it drained."""
 DOWNTIME = 0.1
 """Allowed downtime in seconds unless `migrate_downtime` says otherwise (qemu-server: PVE/QemuServer.pm)."""
 SLOWED = 0.2
@@ -42,6 +46,16 @@ class Wires:
 
 
 @dataclass(frozen=True, slots=True)
+class Sync:
+    """A copy of a guest's disks by replication, which has to be there before its move is asked for."""
+
+    size: float  # bytes still to send
+    minute: float  # seconds until PVE's scheduler looks for jobs that are due, which it does once a minute
+    began: bool = False  # it is being written
+    again: float = 0.0  # how likely a second, short round follows, because the first takes long
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One move: what has to be sent at least, how fast the guest writes meanwhile, and the most that its stream carries."""
 
@@ -55,6 +69,8 @@ class Job:
     doubt: float = 0.0  # how fast it is assumed to write when nobody knows, before it has to share a link
     setup: float = SETUP
     tail: float = TAIL
+    sync: Sync | None = None
+    after: frozenset[Vmid] = frozenset()  # moves that make room for it or that a Must wants first
 
     def rate(self, wires: Wires) -> float:
         """What it is sent at with the network to itself."""
@@ -78,7 +94,9 @@ class Job:
 
     def alone(self, wires: Wires) -> float:
         """Seconds from the request to the end with the network to itself."""
-        return self.setup + self.copying(self.rate(wires)) + self.tail
+        rate = self.rate(wires)
+        first = self.sync.size / rate if self.sync is not None else 0.0
+        return first + self.setup + self.copying(rate) + self.tail
 
 
 @dataclass(frozen=True, slots=True)
