@@ -1,6 +1,7 @@
 """The fluid model, who may share a link, forecasts, and what `decide` makes of them."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -36,7 +37,7 @@ MIB = float(1 << 20)
 TEN = Wires(otherwise=1000 * MIB)
 
 
-def job(vmid: int, gib: float = 10.0, **more: float) -> Job:
+def job(vmid: int, gib: float = 10.0, **more: Any) -> Job:
     return Job(Vmid(vmid), NodeName("a"), NodeName("b"), gib * GIB, **more)
 
 
