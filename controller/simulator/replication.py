@@ -367,7 +367,9 @@ class Replication:
             raise ReplicationFailed(f"command '{export}' failed: exit code 255")
         log(f"successfully imported '{volid}'")
         storage.place(target)[volid] = replace(volume)
-        self._snaps(target, volid).add(snapshot)
+        # A stream of ZFS brings every snapshot along and destroys what the sender has not: those of other jobs, too
+        # (pve-storage: PVE/Storage/ZFSPoolPlugin.pm, volume_export). So all copies of a volume have one in common.
+        self._snapshots[(target, volid)] = set(self._snaps(guest.node, volid))
         run.state.last_sync = _moment(snapshot)
 
     def _changed(self, guest: Guest, volume: Volume, base: str) -> int:
@@ -382,7 +384,7 @@ class Replication:
         return self._snapshots.setdefault((node, volid), set())
 
     def _remove(self, node: str, job: dict[str, Any], log: Callable[[str], None]) -> Generator[Wait, Any, None]:
-        """Carry out a removal: the replica goes when it is `full`, the snapshots always, then the entry."""
+        """Carry out a removal: the replica goes when it is `full`, the guest's own snapshots always, then the entry."""
         world, target = self._world, job["target"]
         log("start replication job")
         yield PREPARE * world.random.uniform(0.8, 1.2)
@@ -395,7 +397,8 @@ class Replication:
                 self._storage(volid).place(target).pop(volid, None)
                 self._snapshots.pop((target, volid), None)
                 log(f"(remote_prepare_local_job) delete stale volume '{volid}'")
-        for names in self._snapshots.values():
+        for volid in self._volumes_of(job):
+            names = self._snaps(node, volid)
             names.difference_update([name for name in names if f"__replicate_{job['id']}_" in name])
         log("job removed")
         self.drop(job["id"])

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from controller.simulator.engine import Process
 from controller.simulator.replication import Replication
 from controller.simulator.seed import load
 from controller.simulator.units import GIB, MIB
@@ -147,6 +148,29 @@ def test_a_move_to_the_replica_turns_the_job_round_and_keeps_the_others() -> Non
     scene.pass_time(120)
     assert scene.sent() - before < MIB
     assert scene.row("100-0", "pve2")["fail_count"] == 0
+
+
+def test_a_copy_brings_the_snapshots_of_other_jobs_so_that_these_go_on_after_a_flip() -> None:
+    scene = Scene(("101-0", "pve2", "*/1"), ("101-1", "pve3", "*/1"))
+    scene.pass_time(240)
+    guest = scene.world.guests[101]
+    for source, target in (("pve1", "pve2"), ("pve2", "pve1"), ("pve1", "pve2")):
+        job, lines = scene.replication.job_to(guest, target), []
+        assert job is not None
+        steps = Process(scene.world.engine, scene.replication.before_move(guest, target, lines.append, job), lambda _: None)
+        guest.busy = True
+        steps.start()
+        scene.pass_time(30)
+        assert any(line.startswith("incremental sync") for line in lines)
+        scene.world.move_config(guest, target)
+        scene.replication.moved(guest, source, target, {})
+        guest.busy = False
+        scene.pass_time(3)
+    before = scene.sent()
+    scene.pass_time(180)
+    assert scene.sent() - before < GIB
+    assert [scene.row(ident, "pve2")["fail_count"] for ident in scene.jobs] == [0, 0]
+    assert scene.log("101-1", "pve2")[-1] == "end replication job"
 
 
 def test_a_stolen_guest_is_found_by_its_new_node() -> None:
