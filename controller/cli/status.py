@@ -257,6 +257,10 @@ def _waiting(waits: Iterable[WaitLine], width: int) -> Iterator[str]:
             yield from wrapped(named, width, indent=6, tone="soft")
 
 
+_TROUBLED = ("Failing", "Lagging")
+"""States of a replication job that need a sentence."""
+
+
 def _replication(cluster: ClusterLine, width: int) -> Iterator[str]:
     if set(cluster.jobs) - {"InSync"} or cluster.replication:
         states = ", ".join(f"{count} {state}" for state, count in sorted(cluster.jobs.items()))
@@ -266,7 +270,13 @@ def _replication(cluster: ClusterLine, width: int) -> Iterator[str]:
             else ""
         )
         yield f"  {count_of(sum(cluster.jobs.values()), 'job')}: {states or 'none'}{lag}"
-    yield from columns([_sync(job) for job in cluster.syncs], indent=2)
+    for job, line in zip(cluster.syncs, columns([_sync(job) for job in cluster.syncs], indent=2), strict=True):
+        yield line
+        if job.state in _TROUBLED:
+            yield from wrapped(job.message, width, indent=6, tone="warn")
+    more = sum(count for state, count in cluster.jobs.items() if state != "InSync") - len(cluster.syncs)
+    if more > 0:
+        yield f"  and {more} more; `drover get replication -o wide` lists all"
     for text in cluster.replication:
         yield from wrapped(text, width, indent=2, tone="warn")
 

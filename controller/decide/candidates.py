@@ -6,6 +6,7 @@ Called when somebody asks, by `app` for the daemon's HTTP server and by `cli`; p
 from functools import cached_property
 
 from controller.decide.explain import why_not
+from controller.decide.replication.wanted import synced
 from controller.decide.scene import Scene
 from controller.decide.scene import scene as gather
 from controller.decide.stage import Stage, stages
@@ -99,8 +100,17 @@ class Explainer:
         if free is None:
             return "could take it"
         said = f"has {size(max(0, free))} free when the plan is done, {size(max(0, free - need))} with it"
-        copied = self._scene.cargo(guest.vmid).bytes_to(node)
+        cargo = self._scene.cargo(guest.vmid)
+        if node in cargo.replicas:
+            return f"{said}; {self._replica(guest, node)}"
+        copied = cargo.bytes_to(node)
         return f"{said}; {size(copied)} of volumes would be copied" if copied else said
+
+    def _replica(self, guest: Guest, node: NodeName) -> str:
+        job = next(job for job in self._scene.jobs[guest.vmid] if job.target == node and not job.removing)
+        if synced(job, guest, self._seen):
+            return "has a replica: only what changed since would be copied"
+        return f"job {job.id} has made no replica there yet"
 
     def _bytes(self, vmid: Vmid, target: NodeName | None) -> int:
         copied = self._scene.cargo(vmid).bytes_to(target) if target is not None else 0

@@ -14,7 +14,7 @@ from controller.decide.replicable import Load
 from controller.decide.replication.wanted import adopted, winners
 from controller.decide.rights import no_jobs
 from controller.decide.scene import Scene
-from controller.decide.words import size
+from controller.decide.words import failure, size
 from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.observed import Guest, NodeState, ReplicationJob
 from controller.model.plan import Blocked, Move, Waiting
@@ -40,7 +40,6 @@ OLD_SECONDS = 1200.0
 """A copy made for a move that is older than this is brought up to date first: the job runs every 15 minutes by itself."""
 PATIENCE_SECONDS = 180.0
 """How long a run that was asked for is waited for: PVE begins it within a minute, unless another job of the node is at work."""
-_MOST_TEXT = 100  # characters of an error, which is often a whole command line
 _MB = 1_000_000
 _MIB = 1 << 20
 _Word = Waiting | Blocked
@@ -163,9 +162,7 @@ class Staging:
         return _wait(move, Why.LAST_SYNC, f"{guest} waits for a last sync to {target}, because {took}")
 
     def _failing(self, move: Move, guest: Guest, job: ReplicationJob, state: ReplicationState) -> _Word:
-        said = _short(" ".join(state.error.split())) or "PVE gives no reason"
-        if state.why is not None:
-            said = f"{state.why.meaning.rstrip('.')} ({said})"
+        said = failure(state.error, state.why)
         times = f"{state.fail_count} times" if state.fail_count > 1 else "once"
         text = f"{guest} waits: its copy to {job.target} failed {times}: {said}"
         if state.fail_count >= BROKEN:
@@ -353,10 +350,6 @@ class Staging:
         shares = [width * network.share_percent // 100 for width in widths]
         known = [value for value in (move.options.bandwidth_limit_mib_s, *shares) if value]
         return max(1.0, round(min(known) * _MIB / _MB, 1)) if known else None
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]} …"
 
 
 def _settled(job: ReplicationJob, state: ReplicationState, scene: Scene) -> bool:

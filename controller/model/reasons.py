@@ -904,7 +904,7 @@ class Why(StrEnum):
         "UnknownNode",
         "No node of the cluster has this name.",
         "The name is looked up among the nodes of the cluster.",
-        "Check `nodeName`; PVE's names are case sensitive.",
+        "Check the name in the manifest; PVE's names are case sensitive.",
     )
     NODE_SETS_DISJOINT = (
         "NodeSetsDisjoint",
@@ -1046,6 +1046,12 @@ class Why(StrEnum):
         "The node is offline, or no member any more, for `retargetAfterSeconds`, and is in no maintenance.",
         "Bring the node back, or wait for the first sync to the new target.",
     )
+    TARGET_LEFT = (
+        "TargetLeft",
+        "The target of a replication job is no node of the cluster any more.",
+        "The job's target is looked up among the nodes of the cluster.",
+        "Let the policy name other nodes, or wait for `retargetAfterSeconds`; a job of your own you remove in PVE.",
+    )
     FOREIGN_JOB = (
         "ForeignJob",
         "A replication job that is not Drover's leads to a wanted target; PVE allows one per guest and target.",
@@ -1092,7 +1098,9 @@ class Why(StrEnum):
         "NoCommonBase",
         "The volume on the target and the guest's own have no snapshot in common.",
         "The job's error says `No common base snapshot`.",
-        "Remove the volume of that name from the target, once nobody needs it; the next run then copies all of it.",
+        "Remove the volume of that name from the target, once nobody needs it; the next run then copies all of it. "
+        "A guest that moves to one of its targets and back keeps its snapshots; a live move to any other node, a restore, "
+        "and a job that was removed without its replica do not.",
     )
     TRANSFER_FAILED = (
         "TransferFailed",

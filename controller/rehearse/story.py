@@ -2,7 +2,7 @@
 
 A story is one YAML file: `why` (the promise), `cluster` (a simulator's cluster file), `objects` (manifests; a PveCluster
 `default` in mode Enforce is added when there is none), `hooks` (what the machine's commands would do), `script` (what people
-and fate do, by second) and `until`. Played by `tests/stories`.
+and fate do, by second), `until`, and `versions` of PVE on which it is told. Played by `tests/stories`.
 """
 
 import json
@@ -26,7 +26,7 @@ from controller.rehearse.hooks import StageHook
 from controller.rehearse.stage import SECRET, TOKEN, Stage, StageOptions
 from controller.rehearse.virtual_time import EPOCH, run
 from controller.simulator import faults
-from controller.simulator.seed import ClusterFile
+from controller.simulator.seed import ClusterFile, Version
 from controller.simulator.world import Entry
 from controller.specs import API_VERSION
 
@@ -78,6 +78,11 @@ class StoryFile(BaseModel):
     script: tuple[Step, ...] = ()
     until: float
     seed: int = 0
+    versions: tuple[Version, ...] = ()  # of PVE, each played; empty: the one of the cluster
+
+    def on(self, version: Version) -> "StoryFile":
+        """The same story on another version of PVE."""
+        return self.model_copy(update={"cluster": self.cluster.model_copy(update={"version": version})})
 
 
 @dataclass(frozen=True, slots=True)

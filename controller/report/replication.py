@@ -128,16 +128,11 @@ def _lacking(item: Lacking, view: ClusterView) -> Data:
 
 
 def problems(view: ClusterView) -> list[str]:
-    """What the overview says of jobs that nobody has to look for: a line each, the worst first."""
-    rank = {JobHealth.FAILING: 0, JobHealth.LAGGING: 1}
-    bad = sorted(
-        (job for job in view.jobs if job.health in rank), key=lambda job: (rank[job.health], job.vmid, job.job_id)
-    )
-    found = [f"{job.job_id} {job.source} -> {job.target} {job.health}: {job.message}" for job in bad]
-    if view.plan is not None:
-        found += [f"{item.message} ({item.why})" for item in view.plan.replicas.lacking if not item.pending]
-        found += [f"{item.message} ({Why.JOB_ORPHANED})" for item in view.plan.replicas.orphans]
-    return found
+    """What the overview says of replicas that are wanted and not to be had, and of jobs that nobody wants: a line each."""
+    if view.plan is None:
+        return []
+    found = [f"{item.message} ({item.why})" for item in view.plan.replicas.lacking if not item.pending]
+    return found + [f"{item.message} ({Why.JOB_ORPHANED})" for item in view.plan.replicas.orphans]
 
 
 def job_list(view: ClusterView) -> list[tuple[str, Data]]:

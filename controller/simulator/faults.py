@@ -389,10 +389,10 @@ def admin_shutdown(world: World, *, guest: int) -> None:
 
 
 @_fault
-def admin_migrate(world: World, *, guest: int, node: str) -> None:
-    """Move a guest with a migration of one's own."""
+def admin_migrate(world: World, *, guest: int, node: str, force: bool = False) -> None:
+    """Move a guest with a migration of one's own; with `force` as root and PVE HA may, to a node without its replica, too."""
     found, target = world.guests[guest], world.nodes[node].name
-    order = Order(target=target, online=True, local_disks=True)
+    order = Order(target=target, online=True, local_disks=True, force=force)
     kind = "vzmigrate" if found.type == "lxc" else "qmigrate"
     body: Callable[[Task], Generator[Wait, Any, None]] = (
         migrate_container.worker(world, found, order, restart=True)

@@ -120,7 +120,11 @@ class ReplicationPolicy(Kind):
     columns: ClassVar[tuple[Column, ...]] = (
         Column(name="Cluster", type="string", path=".spec.clusterRef.name"),
         Column(name="Schedule", type="string", path=".spec.schedule"),
+        Column(name="Wanted", type="integer", path=".status.replicas.wanted"),
+        Column(name="Synced", type="integer", path=".status.replicas.inSync"),
         Column(name="InSync", type="string", path='.status.conditions[?(@.type=="InSync")].status'),
+        Column(name="Reason", type="string", path='.status.conditions[?(@.type=="InSync")].reason'),
+        Column(name="Suspend", type="boolean", path=".spec.suspend"),
         Column(name="Age", type="date", path=".metadata.creationTimestamp"),
     )
 

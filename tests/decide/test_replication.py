@@ -554,7 +554,10 @@ def test_an_old_replica_lags_once_a_run_was_due() -> None:
 def test_a_failure_is_said_with_its_error_and_what_it_means() -> None:
     report = health(fail_count=2, error="No common base snapshot on\nvolume(s) x", why=Why.NO_COMMON_BASE)
     assert (report.health, report.why) == (JobHealth.FAILING, Why.NO_COMMON_BASE)
-    assert report.message == "failed 2 times: No common base snapshot on volume(s) x"
+    assert report.message == (
+        "failed 2 times: the volume on the target and the guest's own have no snapshot in common "
+        "(No common base snapshot on volume(s) x)"
+    )
 
 
 def test_old_news_are_shown_as_old() -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from controller.rehearse import story
+from controller.simulator.seed import Version
 
 STORIES = sorted(Path(__file__).parent.glob("*.yaml"))
+ON_MORE_VERSIONS = [(path, version) for path in STORIES for version in story.load(path).versions]
 
 
 def test_there_are_stories() -> None:
@@ -25,6 +27,21 @@ def test_the_story_goes_as_it_is_told(path: Path, tmp_path: Path, accept: bool) 
         return
     assert golden.exists(), f"{golden.name} is missing: write it with `make accept`, read it, and commit it"
     assert told == golden.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("path", "version"), ON_MORE_VERSIONS, ids=lambda each: getattr(each, "stem", each))
+def test_the_story_goes_the_same_on_another_version(path: Path, version: Version, tmp_path: Path, accept: bool) -> None:
+    """What differs has a golden of its own, `NAME.VERSION.log`; without one the log is that of the version it is told on."""
+    file = story.load(path)
+    told = story.play(file.on(version), tmp_path).log
+    golden, own = path.with_suffix(".log"), path.with_suffix(f".{version}.log")
+    if accept:
+        own.unlink(missing_ok=True)
+        if told != golden.read_text(encoding="utf-8"):
+            own.write_text(told, encoding="utf-8")
+        return
+    assert version != file.cluster.version
+    assert told == (own if own.exists() else golden).read_text(encoding="utf-8")
 
 
 ENDINGS = {

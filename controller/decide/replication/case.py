@@ -33,7 +33,6 @@ _DONE = {
     JobVerb.REMOVE: "removed",
     JobVerb.SYNC_NOW: "started",
 }
-GONE_FROM_CLUSTER = "is no node of the cluster"
 
 
 @dataclass(slots=True)
@@ -66,12 +65,12 @@ class Case:
         if node not in self.gone:
             return
         known = node in self.scene.seen.nodes
-        text = f"{node} is offline" if known else f"{node} {GONE_FROM_CLUSTER}"
+        text = f"{node} is offline" if known else f"{node} is no node of the cluster any more"
         if self.policy.spec.targets.nodes:
             text += "; the policy names it, so no other node is chosen"
         elif patience := self.policy.spec.retarget_after_seconds:
             text += f"; another is chosen when it has been away for {patience} s"
-        self.lacks(node, Why.TARGET_OFFLINE if known else Why.UNKNOWN_NODE, text)
+        self.lacks(node, Why.TARGET_OFFLINE if known else Why.TARGET_LEFT, text)
 
     def lacks_because_of(self, job: ReplicationJob) -> None:
         """A job that may not be touched leads to the wanted target."""

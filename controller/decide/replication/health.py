@@ -6,6 +6,7 @@ from datetime import UTC, tzinfo
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
+from controller.decide.words import failure
 from controller.model import calendar
 from controller.model.ids import NodeName
 from controller.model.observed import NodeState, Observed, ReplicationJob
@@ -26,7 +27,6 @@ GRACE_SECONDS = 120.0
 """PVE begins a run up to a minute after it is due, and the run takes its time."""
 _NEVER_RUN_BEFORE = 400 * 86400
 """Moments before this are the first event after 1970: PVE's way to say that a job is due now."""
-_HALF = 80
 _NO_CLOCK = NodeClock(0.0, "")
 _NOBODY: Mapping[str, str] = MappingProxyType({})
 
@@ -109,16 +109,10 @@ def _failure(job: ReplicationJob, state: ReplicationState, seen: Observed) -> tu
     target = seen.nodes.get(job.target)
     why, more = state.why or Why.JOBS_FAILING, ""
     if target is None:
-        why, more = Why.UNKNOWN_NODE, f"; {job.target} is no node of the cluster"
+        why, more = Why.TARGET_LEFT, f"; {job.target} is no node of the cluster any more"
     elif target.state is not NodeState.ONLINE:
         why, more = Why.TARGET_OFFLINE, "; PVE tries again when the target is back"
-    return why, f"failed {times}: {_short(state.error)}{more}"
-
-
-def _short(error: str) -> str:
-    """PVE's words on one line: of a long command the beginning, and the end, which says how it ended."""
-    said = " ".join(error.split()) or "PVE gives no reason"
-    return said if len(said) <= 2 * _HALF else f"{said[:_HALF]} … {said[-_HALF:]}"
+    return why, f"failed {times}: {failure(state.error, state.why)}{more}"
 
 
 def _late(look: _Look, state: ReplicationState) -> str:
