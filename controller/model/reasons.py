@@ -1098,9 +1098,7 @@ class Why(StrEnum):
         "NoCommonBase",
         "The volume on the target and the guest's own have no snapshot in common.",
         "The job's error says `No common base snapshot`.",
-        "Remove the volume of that name from the target, once nobody needs it; the next run then copies all of it. "
-        "A guest that moves to one of its targets and back keeps its snapshots; a live move to any other node, a restore, "
-        "and a job that was removed without its replica do not.",
+        "Remove the volume of that name from the target, once nobody needs it; the next run then copies all of it.",
     )
     TRANSFER_FAILED = (
         "TransferFailed",

@@ -109,7 +109,9 @@ def _of_orphans(told: Mapping[str, str], known: dict[str, str], view: ClusterVie
             events.append(_event(EventType.NORMAL, Told.JOB_ORPHANED, _guest(orphan.vmid), text, view.at))
         if len(orphans) > ONE_BY_ONE:
             some = ", ".join(orphan.job_id for orphan in orphans[:_NAMED])
-            text = f"{len(orphans)} replication jobs of {policy} belong to no policy ({some} …). {Why.JOB_ORPHANED.remedy}"
+            text = (
+                f"{len(orphans)} replication jobs of {policy} belong to no policy ({some} …). {Why.JOB_ORPHANED.remedy}"
+            )
             events.append(_event(EventType.NORMAL, Told.JOB_ORPHANED, _policy(policy, view), text, view.at))
     return events
 

@@ -60,7 +60,7 @@ def test_a_kind_answers_to_all_its_names(said: Said, daemon: Daemon, word: str) 
         ("pven", ["pve1", "default", "True", "False", "False"]),
         ("pp", ["databases-apart", "default", "Must", "2", "1", "False"]),
         ("mp", ["gentle", "default", "LiveIfPossible", "0"]),
-        ("rp", ["pairs", "default", "*/15", "True"]),
+        ("rp", ["pairs", "default", "*/15", "0", "0", "True", "InSync", "False"]),
         ("guests", ["105", "build", "qemu", "pve1", "running", "48.0 GiB", "Blocked", "NoTargetFits", "-"]),
         ("vm", ["201", "dns", "lxc", "pve1", "running", "1.0 GiB", "Waiting", "SlotTaken", "pve2"]),
         (

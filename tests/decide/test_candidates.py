@@ -8,6 +8,7 @@ from controller.decide.estimate import LIVE_SECONDS
 from controller.model.explanation import Explanation
 from controller.model.ids import Vmid
 from tests.decide.build import GIB, apart, cluster, guest, in_maintenance, memory, node, policy, seen, specs
+from tests.decide.test_replication import job, look, state
 
 GUESTS = [guest(101, "pve1", 4), guest(102, "pve2", 4), guest(103, "pve3", 4)]
 LOOK = seen([node(f"pve{i}", 10 if i < 5 else 2) for i in range(1, 7)], GUESTS)
@@ -38,3 +39,17 @@ def test_the_choice_has_its_cost_and_a_guest_that_is_fine_has_none() -> None:
     stays = told(103)
     assert (stays.target, stays.why, stays.message) == (None, None, "")
     assert told().seconds is None  # nobody has said what the network carries
+
+
+def test_a_node_with_a_replica_gets_only_what_changed_and_one_whose_first_sync_is_to_come_says_so() -> None:
+    who = guest(101, "pve1", 4)
+    jobs = (job("101-0", "pve1", "pve3"), job("101-1", "pve1", "pve4"))
+    states = {"101-0": state(jobs[0]), "101-1": state(jobs[1], last_sync=0)}
+    given, looked = specs(), look([who], jobs, states=states)
+    said = {
+        one.node: one.message.rpartition("; ")[2]
+        for one in Explainer(given, looked, memory(), decide(given, looked, memory())).explain(who.vmid).candidates
+    }
+    assert said["pve2"] == "10 GiB of volumes would be copied"
+    assert said["pve3"] == "has a replica: only what changed since would be copied"
+    assert said["pve4"] == "job 101-1 has made no replica there yet"

@@ -157,7 +157,9 @@ def test_a_copy_brings_the_snapshots_of_other_jobs_so_that_these_go_on_after_a_f
     for source, target in (("pve1", "pve2"), ("pve2", "pve1"), ("pve1", "pve2")):
         job, lines = scene.replication.job_to(guest, target), []
         assert job is not None
-        steps = Process(scene.world.engine, scene.replication.before_move(guest, target, lines.append, job), lambda _: None)
+        steps = Process(
+            scene.world.engine, scene.replication.before_move(guest, target, lines.append, job), lambda _: None
+        )
         guest.busy = True
         steps.start()
         scene.pass_time(30)
