@@ -47,7 +47,7 @@ def test_a_node_with_a_replica_gets_only_what_changed_and_one_whose_first_sync_i
     states = {"101-0": state(jobs[0]), "101-1": state(jobs[1], last_sync=0)}
     given, looked = specs(), look([who], jobs, states=states)
     said = {
-        one.node: one.message.rpartition("; ")[2]
+        str(one.node): one.message.rpartition("; ")[2]
         for one in Explainer(given, looked, memory(), decide(given, looked, memory())).explain(who.vmid).candidates
     }
     assert said["pve2"] == "10 GiB of volumes would be copied"

@@ -1,11 +1,13 @@
 """Replication: when jobs run, what they send, how they fail and go, and what a move makes of them."""
 
 import re
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 
-from controller.simulator.engine import Process
+from controller.simulator.engine import Process, Wait
+from controller.simulator.guests import Guest
 from controller.simulator.replication import Replication
 from controller.simulator.seed import load
 from controller.simulator.units import GIB, MIB
@@ -48,6 +50,9 @@ class Scene:
     def sent(self) -> float:
         self.world.network.settle()
         return self.world.network.moved
+
+    def sync_for_a_move(self, guest: Guest, target: str, lines: list[str]) -> Generator[Wait, Any, None]:
+        yield from self.replication.before_move(guest, target, lines.append, self)
 
     def log(self, ident: str, node: str = "pve1") -> list[str]:
         return [line.partition(f"{ident}: ")[2] for line in self.replication.state(node, ident).log]
@@ -155,13 +160,9 @@ def test_a_copy_brings_the_snapshots_of_other_jobs_so_that_these_go_on_after_a_f
     scene.pass_time(240)
     guest = scene.world.guests[101]
     for source, target in (("pve1", "pve2"), ("pve2", "pve1"), ("pve1", "pve2")):
-        job, lines = scene.replication.job_to(guest, target), []
-        assert job is not None
-        steps = Process(
-            scene.world.engine, scene.replication.before_move(guest, target, lines.append, job), lambda _: None
-        )
+        lines: list[str] = []
         guest.busy = True
-        steps.start()
+        Process(scene.world.engine, scene.sync_for_a_move(guest, target, lines), lambda _: None).start()
         scene.pass_time(30)
         assert any(line.startswith("incremental sync") for line in lines)
         scene.world.move_config(guest, target)
