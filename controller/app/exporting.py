@@ -1,4 +1,4 @@
-"""Looks at a cluster once and writes manifests for it as it is: `drover export`."""
+"""Looks at a cluster once and writes manifests for it as it is: `drover export`. Called by `cli`."""
 
 import asyncio
 from dataclasses import dataclass

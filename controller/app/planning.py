@@ -1,4 +1,4 @@
-"""One look and one plan, without a daemon: `drover plan`, `explain --manifests`, reviews. Starts nothing."""
+"""One look and one plan, without a daemon: `drover plan`, `explain --manifests`, reviews. Starts nothing. Called by `cli`."""
 
 import asyncio
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""What speaks against moves that somebody asks about: `drover preflight`. Starts nothing."""
+"""What speaks against moves that somebody asks about: `drover preflight`. Starts nothing. Called by `cli`."""
 
 import asyncio
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Reads a cluster once and writes it down, scrubbed: `drover record`."""
+"""Reads a cluster once and writes it down, scrubbed: `drover record`. Called by `cli`."""
 
 import asyncio
 from collections.abc import Callable, Mapping

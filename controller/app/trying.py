@@ -1,4 +1,4 @@
-"""What verbs need of the machine beside a cluster: its clock, and a message to one sink."""
+"""What verbs need of the machine beside a cluster: its clock, and a message to one sink. Called by `cli`."""
 
 from controller.clock import Clock, SystemClock
 from controller.model.errors import DroverError
