@@ -42,7 +42,9 @@ def test_every_alert_fires_when_it_should_and_only_then() -> None:
 
 def test_an_alert_that_never_fires_and_one_that_always_does_are_noticed(tmp_path: Path) -> None:
     text = (FOLDER / "alerts.yaml").read_text()
-    (tmp_path / "alerts_test.yaml").write_text((FOLDER / "alerts_test.yaml").read_text())
+    tests = yaml.safe_load((FOLDER / "alerts_test.yaml").read_text())
+    tests["tests"] = [test for test in tests["tests"] if test["name"].startswith("DroverDrainOverdue ")]
+    (tmp_path / "alerts_test.yaml").write_text(yaml.safe_dump(tests))
     rule = "drover_maintenance_overdue_nodes > 0"
     assert rule in text
     for planted, got in ((f"{rule}9", "got: nil"), (rule.replace(">", ">="), "exp: nil")):
