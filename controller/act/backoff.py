@@ -19,6 +19,9 @@ LOOK_AGAIN_SECONDS = 60.0
 SELDOM_SECONDS = 300.0
 """How long at most a target that was found unfit every time is left alone; every look costs some requests."""
 
+REFUSED_FIRST_SECONDS, REFUSED_MOST_SECONDS = 60.0, 1800.0
+"""After PVE refused to change a replication job or a rule of HA it is asked again, twice as late each time."""
+
 _OFTEN = 4  # looks at such a target before they become fewer
 
 PASSING = frozenset(
@@ -55,6 +58,11 @@ PASSING = frozenset(
     }
 )
 """Objections that the next look at the cluster sees by itself: no back-off, the next plan knows better."""
+
+
+def refused_until(failures: int, now: float) -> float:
+    """From when PVE is asked again for a change that it has refused `failures` times in a row. `now` in epoch seconds."""
+    return now + min(REFUSED_FIRST_SECONDS * 2.0 ** min(failures - 1, 20), REFUSED_MOST_SECONDS)
 
 
 def after_failure(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from controller.act.backoff import refused_until
 from controller.clock import Clock
 from controller.model.errors import Ambiguous, Busy, Denied, DroverError, Rejected, Retry, Stale
 from controller.model.event import Event, EventType
@@ -19,8 +20,6 @@ from controller.model.view import Finding
 from controller.pve.client import PveClient
 from controller.report.events import Told
 
-FIRST_SECONDS, MOST_SECONDS = 60.0, 1800.0
-"""After PVE refused a change it is asked for again, twice as late each time."""
 _VERBS = {RuleVerb.CREATE: "make", RuleVerb.UPDATE: "change", RuleVerb.REMOVE: "remove"}
 _TOLD = {
     RuleVerb.CREATE: Told.HA_RULE_CREATED,
@@ -124,7 +123,7 @@ class RuleWriter:
         """Remember the refusal; it is told when it is new."""
         before = self._refused.get(action.rule.name)
         failures = before.failures + 1 if before is not None else 1
-        until = self.clock.wall() + min(FIRST_SECONDS * 2 ** min(failures - 1, 20), MOST_SECONDS)
+        until = refused_until(failures, self.clock.wall())
         self._refused[action.rule.name] = Refused(action, error.why, error.message, failures, until)
         if before is not None and (before.why, before.message) == (error.why, error.message):
             return None

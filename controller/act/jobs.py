@@ -8,6 +8,7 @@ look tells. What PVE refuses is remembered with a back-off per job.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from controller.act.backoff import REFUSED_MOST_SECONDS, refused_until
 from controller.clock import Clock
 from controller.model.errors import Ambiguous, Busy, Denied, DroverError, Rejected, Retry, Stale
 from controller.model.event import Event, EventType
@@ -32,8 +33,8 @@ from controller.specs import Specs
 
 AT_ONCE = 25
 """Changes per tick: each takes the cluster's lock on the file with all jobs, for which others wait as well."""
-FIRST_SECONDS, MOST_SECONDS = 60.0, 1800.0
-"""After PVE refused a change it is asked for again, twice as late each time."""
+SETTLED_SECONDS = 60.0
+"""The list of jobs may be older than the youngest of them: so long one that is not in it is not gone."""
 
 _TOLD = {
     JobVerb.CREATE: Told.JOB_CREATED,
@@ -104,7 +105,7 @@ class _Worker:
         there = {job.id: job for job in self.seen.jobs}
         if self.seen.partial:
             return  # rows may be hidden: what is not seen is not gone
-        settled = self.clock.wall() - FIRST_SECONDS  # the list of jobs may be older than the youngest of them
+        settled = self.clock.wall() - SETTLED_SECONDS
         self.store.forget_jobs([key for key, job in memory.temporary.items() if key not in there and job.at < settled])
         turned = [
             key
@@ -112,7 +113,7 @@ class _Worker:
             if key not in there or (there[key].source, there[key].target) != (asked.source, asked.target)
         ]
         self.store.forget_asked(turned)
-        past = self.clock.wall() - 2 * MOST_SECONDS
+        past = self.clock.wall() - 2 * REFUSED_MOST_SECONDS
         self.store.forget_refused([key for key, refused in memory.refused.items() if refused.until < past])
 
     def held_back(self, action: JobAction) -> bool:
@@ -214,8 +215,7 @@ class _Worker:
         """Remember the refusal; it is told when it is new."""
         before = self.store.memory().replication.refused.get(action.job_id)
         failures = before.failures + 1 if before is not None and _same(before, action) else 1
-        delay = min(FIRST_SECONDS * 2 ** min(failures - 1, 20), MOST_SECONDS)
-        until = self.clock.wall() + delay
+        until = refused_until(failures, self.clock.wall())
         self.store.refuse_job(
             RefusedJob(
                 action.job_id,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from controller.decide.explain import BROKEN
 from controller.decide.gate import blocked
 from controller.decide.replicable import Load
-from controller.decide.replication.wanted import adopted, winners
+from controller.decide.replication.wanted import action_about, adopted, winners
 from controller.decide.rights import no_jobs
 from controller.decide.scene import Scene
 from controller.decide.words import failure, size
@@ -323,24 +323,7 @@ class Staging:
 
     def _about(self, job: ReplicationJob, guest: Guest, verb: JobVerb, why: Why, said: tuple[ObjectRef, str]) -> None:
         cause, text = said
-        self.actions.append(
-            JobAction(
-                verb=verb,
-                job_id=job.id,
-                vmid=guest.vmid,
-                identity=guest.identity,
-                source=guest.node,
-                target=job.target,
-                schedule=job.schedule,
-                rate_mb_s=job.rate_mb_s,
-                comment=job.comment,
-                keep_data=False,
-                force=False,
-                why=why,
-                cause=cause,
-                message=text,
-            )
-        )
+        self.actions.append(action_about(job, guest, verb, why=why, cause=cause, message=text))
 
     def _rate(self, move: Move) -> float | None:
         """Decimal MB/s for the copy: the guest's own limit, or our share of the narrower link; None: nobody has said any."""

@@ -72,6 +72,9 @@ _BAD: Mapping[JobHealth, Why] = {
 def _of_jobs(type_: str, health: JobHealth, why: Why, jobs: Sequence[JobReport], fine: str) -> Statement:
     found = [job for job in jobs if job.health is health]
     reason = found[0].why or why if found else why
+    silent = [job for job in jobs if job.health is JobHealth.UNKNOWN]
+    if silent and not found:  # not that all is well: after a start no node has told anything yet
+        return say(type_, None, Why.NOT_OBSERVED_YET, _jobs(silent))
     return say(type_, True, reason, _jobs(found)) if found else say(type_, False, Why.AS_EXPECTED, fine)
 
 

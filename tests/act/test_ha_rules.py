@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from controller.act.ha_rules import FIRST_SECONDS, RuleWriter
+from controller.act.backoff import REFUSED_FIRST_SECONDS
+from controller.act.ha_rules import RuleWriter
 from controller.model.facts import HaRule
 from controller.model.ha_rules import RuleAction, RuleVerb, rule_comment
 from controller.model.ids import ObjectRef
@@ -99,7 +100,7 @@ def test_what_pve_refuses_is_told_once_and_asked_for_later(desk: Desk) -> None:
     assert "already used in another node affinity rule" in desk.writer.refused()[POLICY].message
     del desk.rules["theirs"]
     assert desk.said(CREATE) == []  # not yet
-    desk.later(FIRST_SECONDS + 1)
+    desk.later(REFUSED_FIRST_SECONDS + 1)
     assert desk.said(CREATE) == [Told.HA_RULE_CREATED]
     assert desk.writer.refused() == {}
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from controller.decide.replicable import Load
 from controller.decide.replication.targets import Objection
-from controller.decide.replication.wanted import served_by
+from controller.decide.replication.wanted import action_about, refusal, served_by
 from controller.decide.rights import no_jobs
 from controller.decide.scene import Scene
 from controller.decide.stage import Stage
@@ -161,21 +161,12 @@ class Case:
     def _about(self, job: ReplicationJob, why: Why, message: str) -> JobAction:
         owner = owner_of(job.comment)
         before = "" if owner is not None or is_for_move(job.comment) else job.comment
-        return JobAction(
-            verb=JobVerb.UPDATE,
-            job_id=job.id,
-            vmid=self.guest.vmid,
-            identity=self.guest.identity,
-            source=self.guest.node,
-            target=job.target,
+        return replace(
+            action_about(job, self.guest, JobVerb.UPDATE, why=why, cause=self.policy.ref, message=message),
             schedule=self.policy.spec.schedule,
             rate_mb_s=self.policy.spec.rate_mbps,
             comment=job.comment if owner == self.policy.name else comment_of(self.policy.name, before),
             keep_data=True,
-            force=False,
-            why=why,
-            cause=self.policy.ref,
-            message=message,
         )
 
     def _do(self, action: JobAction) -> None:
@@ -184,13 +175,7 @@ class Case:
             text = f"job {action.job_id} to {action.target} can't be {_DONE[action.verb]}: {denied}"
             self.lacks(action.target, Why.PERMISSION_MISSING, text)
             return
-        no = self.scene.memory.replication.refused.get(action.job_id)
-        if (
-            no is not None
-            and no.identity.same_as(action.identity)
-            and (no.verb, no.target) == (action.verb, action.target)
-            and no.until > self.scene.seen.at
-        ):
+        if no := refusal(action, self.scene):
             text = f"PVE refused to {action.verb.lower()} job {action.job_id} to {action.target}: {no.message}"
             self.lacks(action.target, no.why, text)
             return

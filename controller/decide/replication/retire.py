@@ -4,8 +4,9 @@ A policy that is gone can't be asked: what it said about deletion is remembered.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from controller.decide.replication.wanted import action_about, refusal
 from controller.decide.rights import no_jobs
 from controller.decide.scene import Scene
 from controller.model.ids import ObjectRef, Vmid
@@ -30,7 +31,8 @@ def retired(
     scene: Scene, of_guest: Mapping[Vmid, tuple[ReplicationJob, ...]], won: Mapping[Vmid, ReplicationPolicy]
 ) -> Retired:
     """Every job of Drover whose guest no policy means."""
-    actions, orphans = [], []
+    actions: list[JobAction] = []
+    orphans: list[Orphan] = []
     for vmid, jobs in sorted(of_guest.items()):
         for job in jobs if vmid not in won else ():
             owner = owner_of(job.comment)
@@ -41,8 +43,9 @@ def retired(
             denied = no_jobs(scene.seen, vmid)
             if guest is None or denied or word is DeletionPolicy.ORPHAN or scene.seen.partial:
                 orphans.append(Orphan(job.id, vmid, owner, _left_alone(scene, job, owner, guest, denied)))
-            elif not scene.flying(vmid) and not _refused(scene, job):
-                actions.append(_removal(scene, job, owner, guest, data=word is DeletionPolicy.REMOVE_JOB_AND_DATA))
+            elif not scene.flying(vmid):
+                removal = _removal(scene, job, owner, guest, data=word is DeletionPolicy.REMOVE_JOB_AND_DATA)
+                actions += [] if refusal(removal, scene) else [removal]
     return Retired(tuple(actions), tuple(orphans))
 
 
@@ -56,11 +59,6 @@ def _deletion(scene: Scene, owner: str) -> DeletionPolicy:
     if policy is not None:
         return policy.spec.deletion_policy
     return DeletionPolicy(scene.memory.replication.policies.get(owner, DeletionPolicy.ORPHAN))
-
-
-def _refused(scene: Scene, job: ReplicationJob) -> bool:
-    no = scene.memory.replication.refused.get(job.id)
-    return no is not None and no.verb is JobVerb.REMOVE and no.until > scene.seen.at
 
 
 def _left_alone(scene: Scene, job: ReplicationJob, owner: str, guest: Guest | None, denied: str) -> str:
@@ -82,19 +80,7 @@ def _removal(scene: Scene, job: ReplicationJob, owner: str, guest: Guest, *, dat
     lost = job.target not in scene.seen.nodes
     deletes = data and not lost
     with_data = "and its replica are removed" if deletes else "is removed, its replica stays"
-    return JobAction(
-        verb=JobVerb.REMOVE,
-        job_id=job.id,
-        vmid=guest.vmid,
-        identity=guest.identity,
-        source=guest.node,
-        target=job.target,
-        schedule=job.schedule,
-        rate_mb_s=job.rate_mb_s,
-        comment=job.comment,
-        keep_data=not deletes,
-        force=False,
-        why=Why.JOB_NOT_WANTED,
-        cause=ObjectRef(_KIND, owner),
-        message=f"job {job.id} of {guest} to {job.target} {with_data}: {_why(scene, owner)}",
-    )
+    message = f"job {job.id} of {guest} to {job.target} {with_data}: {_why(scene, owner)}"
+    cause = ObjectRef(_KIND, owner)
+    removal = action_about(job, guest, JobVerb.REMOVE, why=Why.JOB_NOT_WANTED, cause=cause, message=message)
+    return replace(removal, keep_data=not deletes)

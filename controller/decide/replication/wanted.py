@@ -6,11 +6,42 @@ from types import MappingProxyType
 
 from controller.decide.scene import Scene
 from controller.decide.selectors import specificity
-from controller.model.ids import NodeName, Vmid
+from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.observed import Guest, Observed, ReplicationJob
-from controller.model.replication import is_for_move, owner_of
+from controller.model.reasons import Why
+from controller.model.replication import JobAction, JobVerb, RefusedJob, is_for_move, owner_of
 from controller.specs import ReplicationPolicy
 from controller.specs.replicationpolicy import OnMigration
+
+
+def action_about(
+    job: ReplicationJob, guest: Guest, verb: JobVerb, *, why: Why, cause: ObjectRef, message: str
+) -> JobAction:
+    """What is asked of a job that is there: its values stay as they are, and a removal takes the replica along."""
+    return JobAction(
+        verb=verb,
+        job_id=job.id,
+        vmid=guest.vmid,
+        identity=guest.identity,
+        source=guest.node,
+        target=job.target,
+        schedule=job.schedule,
+        rate_mb_s=job.rate_mb_s,
+        comment=job.comment,
+        keep_data=False,
+        force=False,
+        why=why,
+        cause=cause,
+        message=message,
+    )
+
+
+def refusal(action: JobAction, scene: Scene) -> RefusedJob | None:
+    """PVE's refusal of the very same action, while it is not asked again."""
+    no = scene.memory.replication.refused.get(action.job_id)
+    if no is None or no.until <= scene.seen.at or not no.identity.same_as(action.identity):
+        return None
+    return no if (no.verb, no.target) == (action.verb, action.target) else None
 
 
 def winners(scene: Scene) -> Mapping[Vmid, ReplicationPolicy]:
