@@ -30,14 +30,12 @@ def command(path: Path, quiet: bool, output: str) -> None:
     if output == "text":
         emit(paint(str(problem), "bad") for problem in report.problems)
         if not quiet:
-            emit(paint(str(problem), "soft") for problem in report.not_yet)
             emit([_summary(report)])
     else:
         found = {
             "revision": report.revision,
             "objects": dict(report.counts),
             "problems": [_data(problem) for problem in report.problems],
-            "notYetActedUpon": [_data(problem) for problem in report.not_yet],
         }
         click.echo(structured(found, output))
     sys.exit(0 if report.ok else 1)

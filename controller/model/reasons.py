@@ -888,12 +888,6 @@ class Why(StrEnum):
         "The object was read and checked without an error.",
         "",
     )
-    NOT_YET_ACTED_UPON = (
-        "NotYetActedUpon",
-        "The object uses fields that this version accepts but does not act upon.",
-        "The fields of the object that are set are compared with what this version acts upon.",
-        "See the named fields.",
-    )
     INVALID = (
         "Invalid",
         "The newest version of the object is invalid; the last good one stays in force.",

@@ -29,7 +29,6 @@ from controller.specs import (
     ReplicationPolicy,
     Resource,
     Specs,
-    not_yet,
 )
 from controller.specs.common import ApprovalMode
 
@@ -37,7 +36,7 @@ __all__ = ["TYPES", "ObjectStatus", "statuses"]
 
 _OF_DRAINS = ("Draining", "Blocked", "DeadlineExceeded", "Drained")
 _ASKS = ("AwaitingApproval",)
-_COMMON = ("Accepted", "NotYetActedUpon")
+_COMMON = ("Accepted",)
 TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "PveCluster": (
@@ -100,7 +99,7 @@ def statuses(
     for resource in now.specs:
         ref, old = resource.ref, previous.get(resource.ref)
         told = _of(resource, now, old, gone=resource.name in vanished_nodes)
-        common = [*_asks(ref, now), _accepted(resource, broken.get(ref, ()), now), *_not_yet(resource)]
+        common = [*_asks(ref, now), _accepted(resource, broken.get(ref, ()), now)]
         found[ref] = told.status(now, old, common, resource.metadata.generation)
     for ref, drains in now.drains.items():
         if ref not in found:
@@ -179,8 +178,6 @@ def _accepted(resource: Resource, problems: Sequence[Problem], now: _Now) -> Sta
     if node is not None and seen is not None and node not in seen.nodes:
         known = some(sorted(seen.nodes), 8)
         return say("Accepted", False, Why.UNKNOWN_NODE, f"no node of the cluster is called {node}; there are {known}")
-    if resource.not_yet:
-        return say("Accepted", True, Why.NOT_YET_ACTED_UPON, "valid, but this version does not act upon the kind")
     if resource.spec.suspend:
         return say("Accepted", True, Why.SUSPENDED, "valid and suspended: it starts nothing new")
     return say("Accepted", True, Why.ACCEPTED)
@@ -217,14 +214,6 @@ def _question(asked: Approval) -> str:
     what = f"{count_of(len(asked.steps), 'step')} of {asked.gate} to approve"
     changed = f" The plan is not what was approved: {some(list(asked.changes), 5)}." if asked.changes else ""
     return f"{what}: {some([str(step) for step in asked.steps], 5)}. `drover approve {asked.digest}`.{changed}"
-
-
-def _not_yet(resource: Resource) -> list[Statement]:
-    fields = not_yet(resource)
-    if not fields:
-        return []
-    text = f"accepted, but not acted upon in this version: {', '.join(fields)}"
-    return [say("NotYetActedUpon", True, Why.NOT_YET_ACTED_UPON, text)]
 
 
 def _cluster(now: _Now) -> list[Statement]:

@@ -14,7 +14,7 @@ from controller.model.reasons import Why
 from controller.report.conditions import TYPES
 from controller.report.metrics import PASSING, Metrics
 from controller.specs import KINDS, GuestSelector, LabelSelector, Resource
-from controller.specs.base import Model, NotYet, models_in
+from controller.specs.base import Model, models_in
 from controller.specs.examples import example
 from controller.specs.nodemaintenance import MaintenanceTemplate
 from controller.specs.schema import Node, allowed, described, plain
@@ -81,16 +81,13 @@ def resources() -> str:
         "# Resources",
         GENERATED,
         "What a folder of manifests can hold: YAML files (`.yaml`, `.yml`), any number of documents in each, every one with",
-        "`apiVersion: drover.dev/v1alpha1`, a `kind` and a `metadata.name`. Nothing unknown is accepted. Fields that this version",
-        "reads and checks but does not act upon are marked **not yet**; an object that uses one says so in its condition",
-        "`NotYetActedUpon`.",
+        "`apiVersion: drover.dev/v1alpha1`, a `kind` and a `metadata.name`. Nothing unknown is accepted. Every field is",
+        "acted upon.",
         "",
         "A field without a default is required when it says so, and otherwise absent.",
     ]
     for name, kind in KINDS.items():
         lines += ["", f"## {name}", "", " ".join((kind.__doc__ or "").split()), ""]
-        if kind.not_yet:
-            lines += ["**Not yet:** this version reads and checks the whole kind, but does not act upon it.", ""]
         lines += _fields_of(kind)
         lines += ["", f"Conditions: {', '.join(f'`{type_}`' for type_ in TYPES[name])}."]
     for title, model in (("Guest selector", GuestSelector), ("Node selector", LabelSelector)):
@@ -147,7 +144,7 @@ def _fields_of(kind: type[Resource]) -> list[str]:
 
 
 def _field_table(path: tuple[str, ...], model: type[Model], node: Node) -> list[str]:
-    rows = _rows(model, node, "", waits=False)
+    rows = _rows(model, node, "")
     return table(
         ("Field", "Default", "Allowed", "Example", "Meaning"),
         (
@@ -157,16 +154,13 @@ def _field_table(path: tuple[str, ...], model: type[Model], node: Node) -> list[
     )
 
 
-def _rows(model: type[Model], node: Node, prefix: str, *, waits: bool) -> Iterator[tuple[str, str, str, Node, str]]:
-    """One row per field, followed by the rows of what it holds. `waits`: a field above is not acted upon yet."""
+def _rows(model: type[Model], node: Node, prefix: str) -> Iterator[tuple[str, str, str, Node, str]]:
+    """One row per field, followed by the rows of what it holds."""
     required = node.get("required", [])
     for name, info in model.model_fields.items():
         key = info.alias or name
         below = _below(node, key)
-        mark = next((item for item in info.metadata if isinstance(item, NotYet)), None)
         text = str(below.get("description", ""))
-        if mark is not None and not waits:
-            text = f"{text} **{_not_yet(mark)}**"
         inner = next(models_in(info.annotation), None)
         shared = _SHARED.get(inner) if inner is not None else None
         many = below.get("type") == "array"
@@ -175,8 +169,7 @@ def _rows(model: type[Model], node: Node, prefix: str, *, waits: bool) -> Iterat
         if inner is not None and shared is None:
             entries = below["items"] if many else below
             assert isinstance(entries, dict)
-            within = waits or (mark is not None and not mark.words)
-            yield from _rows(inner, entries, f"{prefix}{key}{'[]' if many else ''}.", waits=within)
+            yield from _rows(inner, entries, f"{prefix}{key}{'[]' if many else ''}.")
 
 
 def _steps(field: str) -> list[str]:
@@ -186,10 +179,6 @@ def _steps(field: str) -> list[str]:
 def one_line(value: object) -> str:
     """On one line, as YAML takes it."""
     return yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False).removesuffix("\n...\n").strip()
-
-
-def _not_yet(mark: NotYet) -> str:
-    return f"Not yet: {', '.join(str(word) for word in mark.words)}." if mark.words else "Not yet."
 
 
 def _default(node: Node) -> str:

@@ -122,7 +122,7 @@ def file_of(table: Table, key: str, env: Mapping[str, str]) -> Path | None:
 
 
 def needed(table: Table, name: str, env: Mapping[str, str]) -> Secret:
-    """The same where it has to be there."""
+    """A word that has to be there and may be secret: `NAME`, `NAMEEnv` or `NAMEFile`."""
     found = given(table, name, env)
     if found is None:
         raise table.error(name, f"exactly one of {name}, {name}Env and {name}File has to be given")

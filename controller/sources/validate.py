@@ -10,7 +10,7 @@ from pathlib import Path
 
 from controller.sources.crosscheck import crosscheck
 from controller.sources.folder import FolderSource
-from controller.specs import KINDS, Problem, Specs, not_yet
+from controller.specs import KINDS, Problem, Specs
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,6 @@ class Report:
     """Good objects by kind, every kind present."""
     problems: tuple[Problem, ...]
     """What has to be put right, in the order of the files."""
-    not_yet: tuple[Problem, ...]
-    """Fields that are fine, but that this version does not act upon yet."""
     specs: Specs = field(default_factory=Specs)
     """The good objects."""
 
@@ -43,11 +41,5 @@ def validate(path: Path | str) -> Report:
         snapshot.revision,
         {kind: counts[kind] for kind in KINDS},
         tuple(sorted(found, key=lambda problem: (problem.position, problem.field))),
-        tuple(
-            Problem(resource.origin, path, "is not acted upon yet", "", resource.ref)
-            for resource in specs
-            for path in not_yet(resource)
-            if resource.origin is not None
-        ),
         specs,
     )

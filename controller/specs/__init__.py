@@ -14,7 +14,7 @@ from controller.specs.common import (
     Meta,
     Origin,
 )
-from controller.specs.kinds import KINDS, Resource, not_yet
+from controller.specs.kinds import KINDS, Resource
 from controller.specs.migrationpolicy import MigrationPolicy
 from controller.specs.nodemaintenance import NodeMaintenance
 from controller.specs.placementpolicy import PlacementPolicy
@@ -46,6 +46,5 @@ __all__ = [
     "Resource",
     "Specs",
     "identify",
-    "not_yet",
     "parse",
 ]

@@ -34,20 +34,6 @@ class Rule:
     values: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class NotYet:
-    """Marks a field that is read and checked but not acted upon yet; with `words`, only those of its values.
-
-    Never one that forbids something: doing what a field forbids is worse than not knowing the field.
-    """
-
-    words: tuple[object, ...] = ()
-
-    def covers(self, value: object) -> bool:
-        """Whether this `value`, known to differ from the default, is one that waits."""
-        return not self.words or value in self.words
-
-
 _UNITS = {"Mibps": "MiBps", "Mib": "MiB", "Gib": "GiB", "Mbps": "MBps"}
 
 
@@ -101,18 +87,6 @@ def walk(model: type[Model], data: Value, path: Path = ()) -> Iterator[tuple[Pat
             entries = enumerate(below) if isinstance(below, list) else ((None, below),)
             for index, entry in entries:
                 yield from walk(inner, entry, (*path, key) if index is None else (*path, key, index))
-
-
-def waiting(value: Model, path: str) -> Iterator[str]:
-    """Yield the dotted paths below `value` of the fields that somebody set and that are not acted upon yet."""
-    for name, info in type(value).model_fields.items():
-        here, now = f"{path}.{camel(name)}", getattr(value, name)
-        mark = next((mark for mark in info.metadata if isinstance(mark, NotYet)), None)
-        if mark is not None:
-            if now != info.get_default(call_default_factory=True, validated_data={}) and mark.covers(now):
-                yield here
-        elif isinstance(now, Model):
-            yield from waiting(now, here)
 
 
 def _no_entry_twice(entries: tuple[object, ...]) -> tuple[object, ...]:

@@ -201,8 +201,6 @@ class Kind(Model):
     plural: ClassVar[str]
     short_names: ClassVar[Sequence[str]] = ()
     columns: ClassVar[Sequence[Column]] = ()
-    not_yet: ClassVar[bool] = False
-    """The kind as a whole is read and checked but not acted upon yet."""
 
     _origin: Origin | None = PrivateAttr(default=None)
 

@@ -6,7 +6,6 @@ Used wherever a kind is looked up by its word: reading, generating, the collecti
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from controller.specs.base import waiting
 from controller.specs.migrationpolicy import MigrationPolicy
 from controller.specs.nodemaintenance import NodeMaintenance
 from controller.specs.placementpolicy import PlacementPolicy
@@ -20,8 +19,3 @@ KINDS: Mapping[str, type[Resource]] = {
     kind.__name__: kind
     for kind in (PveCluster, PveNode, NodeMaintenance, PlacementPolicy, MigrationPolicy, ReplicationPolicy)
 }
-
-
-def not_yet(resource: Resource) -> tuple[str, ...]:
-    """Return the dotted paths of fields that are set and not acted upon yet; `("spec",)` for a kind that waits as a whole."""
-    return ("spec",) if resource.not_yet else tuple(waiting(resource.spec, "spec"))

@@ -63,6 +63,11 @@ def test_the_changelog_names_every_command() -> None:
     assert all(f"`{verb}`" in text or f"`drover {verb}`" in text for verb in VERBS)
 
 
+def test_a_reader_of_the_readme_finds_every_page() -> None:
+    found = set(re.findall(r"\]\((docs/[\w.-]+\.md)\)", README.read_text(encoding="utf-8")))
+    assert found == {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}
+
+
 def test_every_make_target_that_is_named_exists() -> None:
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     named = re.findall(r"make ([a-z]+)", "\n".join(blocks(README, "sh")))

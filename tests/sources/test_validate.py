@@ -42,10 +42,6 @@ def example(name: str) -> Specs:
     return Specs.of(FolderSource(EXAMPLES[0].parent / name, watch=False).read_now().objects)
 
 
-def test_no_example_uses_what_is_not_acted_upon() -> None:
-    assert [folder.name for folder in EXAMPLES if validate(folder).not_yet] == []
-
-
 def test_the_examples_for_beginners_say_enforce_in_plain_sight() -> None:
     for name in ("homelab", "drain"):
         [found] = example(name).clusters.values()

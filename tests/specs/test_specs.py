@@ -15,7 +15,6 @@ from controller.specs import (
     PveNode,
     Resource,
     Specs,
-    not_yet,
     parse,
 )
 from controller.specs.nodemaintenance import MaintenanceMode
@@ -141,37 +140,6 @@ def test_label_selectors_select_as_in_kubernetes(labels: dict[str, str], selecte
     assert isinstance(maintenance, NodeMaintenance)
     assert maintenance.spec.node_selector is not None
     assert maintenance.spec.node_selector.matches(labels) is selected
-
-
-@pytest.mark.parametrize(
-    ("kind", "spec", "waiting"),
-    [
-        ("PveNode", "{unschedulable: true, reserve: {memoryMiB: 5}}", ()),
-        ("PveNode", "{reserve: {cpus: 1}, suspend: true}", ()),
-        ("PveNode", "{reserve: {cpus: 0}, suspend: false}", ()),
-        ("NodeMaintenance", "{nodeName: a, afterMaintenance: Stay, containers: Block, suspend: true}", ()),
-        ("NodeMaintenance", "{nodeName: a, onCancel: AbortRunning, afterMaintenance: Rebalance, defaultBehavior: Shutdown}", ()),
-        ("NodeMaintenance", "{nodeSelector: {}, maxUnavailable: 1}", ()),
-        ("NodeMaintenance", "{nodeName: a, rules: [{guestSelector: {}, behavior: Skip}]}", ()),
-        ("PlacementPolicy", "{guestSelector: {}, keepApart: {}, suspend: true}", ()),
-        ("PlacementPolicy", "{guestSelector: {}, spread: {}, enforcement: Should, weight: 1}",
-         ()),
-        ("MigrationPolicy", "{guestSelector: {}, method: Live, bandwidthLimitMiBps: 5, retry: {limit: 1}}", ()),
-        ("MigrationPolicy", "{guestSelector: {}, control: Monitor, windows: [x]}", ()),
-        ("MigrationPolicy", "{guestSelector: {}, localDisks: Copy, targetStorage: {a: b}}", ()),
-        ("ReplicationPolicy", "{guestSelector: {}, targets: {}, gate: RequireFresh, onMigration: Fixed}", ()),
-    ],
-)  # fmt: skip
-def test_what_is_set_but_not_acted_upon_is_named(kind: str, spec: str, waiting: tuple[str, ...]) -> None:
-    assert not_yet(one(kind, spec)) == waiting
-
-
-def test_what_is_set_inside_of_a_cluster_but_not_acted_upon_is_named() -> None:
-    found = cluster(
-        "ha: {coexistence: Coordinate}, notifications: [], balance: {}, limits: {maxMigrations: 1, maxMovesPerHour: 5},"
-        " maintenance: {template: {onCancel: AbortRunning, afterMaintenance: Stay}, drainedHook: x}"
-    )
-    assert not_yet(found) == ()
 
 
 def test_documents_that_are_no_objects_of_ours_are_refused() -> None:

@@ -20,7 +20,7 @@ RULES = (Why.NODE_AFFINITY, Why.NODE_ANTI_AFFINITY, Why.KEEP_APART, Why.KEEP_TOG
 CLASHES = _section(Why.NODE_SETS_DISJOINT, Why.CONFLICTS_WITH_HA_RULE)
 OBJECTIONS = (
     *(why for why in _section(Why.SLOT_TAKEN, Why.BUSY) if why not in _GOOD_NEWS),
-    *(Why.HA_FENCING, Why.WITHDRAWN, Why.STORE_FAILED, Why.TOO_MANY_UNAVAILABLE, Why.NOT_YET_ACTED_UPON),
+    *(Why.HA_FENCING, Why.WITHDRAWN, Why.STORE_FAILED, Why.TOO_MANY_UNAVAILABLE),
 )
 """Why a guest waits or is blocked, and why a move or a call was refused or failed."""
 WAITS = (
@@ -33,7 +33,6 @@ ARMING = (
     *_section(Why.UNREACHABLE, Why.BUSY),
     *_section(Why.ARMED, Why.TOO_MANY_UNAVAILABLE),
     Why.SUSPENDED,
-    Why.NOT_YET_ACTED_UPON,
 )
 """Why Drover may or may not act in a cluster."""
 

@@ -41,7 +41,7 @@ _GOOD_WHEN_TRUE = frozenset({
     "Feasible", "CapacityFeasible", "InSync",
 })  # fmt: skip
 _BAD_WHEN_TRUE = frozenset({
-    "Blocked", "DeadlineExceeded", "InsecureTransport", "ExternalBalancerDetected", "NotYetActedUpon",
+    "Blocked", "DeadlineExceeded", "InsecureTransport", "ExternalBalancerDetected",
     "FileVanished", "Overridden", "Conflicted", "Split", "LagExceeded", "JobsFailing",
 })  # fmt: skip
 _BAD = frozenset(["Ready", "Connected", "Quorate", "Accepted"])
