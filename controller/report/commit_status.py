@@ -177,7 +177,7 @@ class CommitStatus:
         self._not_before = now + max(pause, asked or 0.0)
         self._metrics.commit_status(ToldResult.REFUSED if refused else ToldResult.LATER)
         self._log.warning(
-            "commit status not told", commit=news.commit, message=answer.message, again_in_seconds=round(pause)
+            "commit status not told", commit=news.commit, error=answer.message, again_in_seconds=round(pause)
         )
 
 
@@ -210,4 +210,4 @@ def _write(file: Path, news: Word) -> None:
         fresh.write_text(json.dumps(asdict(news)), encoding="utf-8")
         fresh.replace(file)
     except OSError as error:
-        structlog.get_logger().warning("state not written", file=str(file), message=str(error))
+        structlog.get_logger().warning("state not written", file=str(file), error=str(error))
