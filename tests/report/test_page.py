@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 
 from controller.app import rooms
-from controller.model.ids import NodeName
+from controller.model.drift import Drift, DriftKind
+from controller.model.ids import NodeName, ObjectRef, Vmid
 from controller.model.memory import Memory
 from controller.model.observed import Observed
 from controller.model.reasons import Why
@@ -23,7 +24,7 @@ from controller.report.board import Board
 from controller.report.overview import take
 from controller.report.page import render
 from controller.report.page.bars import room_pieces
-from controller.report.page.content import CHIPS, CHIPS_OF_MANY, Content, content
+from controller.report.page.content import CHIPS, CHIPS_OF_MANY, DRIFTS, Content, content
 from controller.report.page.live import Live
 from controller.report.page.routes import ROWS, Asked, listed
 from controller.report.store import Store
@@ -328,3 +329,21 @@ def test_bound_elsewhere_without_a_token_one_is_made_and_kept(tmp_path: Path) ->
     given = access.token_of(HttpSettings("0.0.0.0", token=Secret(TOKEN)), tmp_path)
     assert given is not None
     assert given.reveal() == TOKEN
+
+
+def test_what_people_changed_by_hand_is_told_with_what_drover_does_about_it() -> None:
+    moved = Drift(
+        kind=DriftKind.GUEST_MOVED,
+        about=ObjectRef("Guest", "105"),
+        vmid=Vmid(105),
+        what="VM 105 <build> was moved by hand from pve2 to pve1 by root@pam",
+        since=scene.SEEN.at - 60,
+        will="nothing: no rule minds",
+        why=Why.AS_EXPECTED,
+    )
+    many = tuple(replace(moved, about=ObjectRef("Guest", str(number))) for number in range(DRIFTS + 3))
+    text = Tags(of_view(replace(VIEW, drifts=many))).text
+    assert "Changed by hand GuestMoved VM 105 <build> was moved by hand from pve2 to pve1 by root@pam" in text
+    assert "Drover: nothing: no rule minds" in text
+    assert "and 3 more: drover drift tells them all" in text
+    assert "Changed by hand" not in of_view(VIEW)

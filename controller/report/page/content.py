@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from controller.model.condition import Condition, Status
+from controller.model.drift import Drift
 from controller.model.ids import GuestKind, NodeName, ObjectRef, Vmid
 from controller.model.memory import FlightPhase
 from controller.model.observed import Guest
@@ -35,6 +36,8 @@ LANES = 8
 """Moves that are drawn as arrows."""
 MOVES, UPCOMING, STUCK, CONDITIONS = 40, 10, 12, 24
 """Moves under way, moves to come, blocked guests, and conditions that want attention, per cluster."""
+DRIFTS = 12
+"""Things that people changed by hand, per cluster."""
 
 _GOOD_WHEN_TRUE = frozenset({
     "Ready", "Connected", "Quorate", "Fresh", "Armed", "CapacitySufficient", "Accepted", "Compliant",
@@ -182,6 +185,8 @@ class ClusterContent:
     blocked: tuple[Stuck, ...]
     attention: tuple[Attention, ...]
     conditions: int  # of all its objects
+    drifts: tuple[Drift, ...]
+    more_drifts: int
 
     @property
     def stuck(self) -> int:
@@ -241,6 +246,8 @@ def _cluster(
         blocked=_blocked(rows),
         attention=tuple(attention[:CONDITIONS]),
         conditions=sum(len(status.conditions) for status in shown.statuses.values()),
+        drifts=view.drifts[:DRIFTS],
+        more_drifts=max(0, len(view.drifts) - DRIFTS),
     )
 
 
