@@ -16,7 +16,7 @@ from controller.model.ids import ObjectRef
 from controller.sources.base import Snapshot
 from controller.sources.watch import Watch
 from controller.specs import InvalidError, Problem, Resource, identify, parse
-from controller.yamlpos import Position
+from controller.yamlpos import Document, Position
 
 SUFFIXES = (".yaml", ".yml")
 MAX_FILE_BYTES = 4 * 1024 * 1024
@@ -251,6 +251,12 @@ def _unread(file: str, what: str, allowed: str, line: int = 1, column: int = 1) 
     return _Parsed(_digest(what.encode()), (), (problem,), (), nameless=True)
 
 
+def _is_of_kustomize(document: Document) -> bool:
+    """Flux and `kubectl kustomize` want such a file beside the manifests. Known by what it says: a name could hide an object."""
+    version = document.value.get("apiVersion") if isinstance(document.value, dict) else None
+    return isinstance(version, str) and version.startswith("kustomize.config.k8s.io/")
+
+
 def _parse(file: str, content: bytes, digest: str) -> _Parsed:
     if not content.strip():
         # What an editor leaves between truncating and writing; a file that is meant to go has to go.
@@ -267,6 +273,8 @@ def _parse(file: str, content: bytes, digest: str) -> _Parsed:
     seen: list[tuple[ObjectRef, Position]] = []
     nameless = stream.error is not None
     for document in stream.documents:
+        if _is_of_kustomize(document):
+            continue
         ref = identify(document)
         nameless |= ref is None
         if ref is not None:

@@ -28,5 +28,5 @@ def test_the_example_is_a_folder_as_people_commit_it(name: str) -> None:
     assert validate(folder).ok
     assert (folder / "README.md").read_text(encoding="utf-8").startswith("# ")
     assert (folder / ".yamllint").exists()
-    for file in folder.glob("*.yaml"):
+    for file in sorted({*folder.glob("*.yaml")} - {folder / "kustomization.yaml"}):
         assert "yaml-language-server: $schema=../../crds/json-schema/" in file.read_text(encoding="utf-8"), file

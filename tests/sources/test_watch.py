@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from controller.sources import folder, watch
 from controller.sources.folder import FolderSource
 from controller.sources.watch import layout
+from tests.sources.git.repo import Repository
 from tests.sources.writing import cluster, node, write
 
 SOON = 8.0
@@ -102,21 +104,23 @@ def test_a_file_in_a_new_folder_is_seen(tmp_path: Path) -> None:
     run(see(tmp_path, add, {"default", "n1"}))
 
 
-def test_the_swapped_link_of_git_sync_is_seen(tmp_path: Path) -> None:
+def test_the_flipped_link_of_git_sync_is_seen(tmp_path: Path) -> None:
+    trees = tmp_path / ".worktrees"
     for number in (1, 2):
-        (tmp_path / f"tree-{number}").mkdir()
-        write(tmp_path / f"tree-{number}", a=cluster(name=f"c{number}"))
-    (tmp_path / "current").symlink_to("tree-1")
+        (trees / f"{number}").mkdir(parents=True)
+        (trees / f"{number}" / ".git").write_text("gitdir: ../../.git/worktrees/1\n")
+        write(trees / f"{number}", a=cluster(name=f"c{number}"))
+    (tmp_path / "current").symlink_to(".worktrees/1")
 
-    def swap() -> None:
-        (tmp_path / "fresh").symlink_to("tree-2")
+    def flip() -> None:
+        (tmp_path / "fresh").symlink_to(".worktrees/2")
         (tmp_path / "fresh").replace(tmp_path / "current")
-        shutil.rmtree(tmp_path / "tree-1")
+        shutil.rmtree(trees / "1")
 
-    run(see(tmp_path / "current", swap, {"c2"}))
+    run(see(tmp_path / "current", flip, {"c2"}))
 
 
-def test_the_swapped_data_of_a_kubernetes_volume_is_seen(tmp_path: Path) -> None:
+def test_the_swapped_data_of_a_mounted_configmap_is_seen(tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / f"..{number}").mkdir()
         write(tmp_path / f"..{number}", a=cluster(name=f"c{number}"))
@@ -129,6 +133,19 @@ def test_the_swapped_data_of_a_kubernetes_volume_is_seen(tmp_path: Path) -> None
         shutil.rmtree(tmp_path / "..1")
 
     run(see(tmp_path, swap, {"c2"}))
+
+
+def test_a_pull_into_a_plain_clone_is_seen(tmp_path: Path) -> None:
+    repo = Repository(tmp_path / "remote").make()
+    repo.commit("Begin", lab__a=cluster())
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", "-b", "main", repo.url, str(clone)], check=True)
+    repo.commit("Add a node", lab__n=node("n1"))
+
+    def pull() -> None:
+        subprocess.run(["git", "-C", str(clone), "pull", "-q", "--ff-only"], check=True)
+
+    run(see(clone, pull, {"default", "n1"}))
 
 
 def test_a_link_far_up_the_path_is_seen(tmp_path: Path) -> None:
