@@ -16,7 +16,7 @@ from controller.report.objects import kind_of
 from controller.report.views import VIEWS, view_of
 
 _PAUSE_SECONDS = 1.0
-_HEADS, _WIDTHS = ("AT", "TYPE", "REASON", "ABOUT", "TIMES", "MESSAGE"), (20, 7, 18, 28, 5)
+_HEADS, _WIDTHS = ("AT", "TYPE", "REASON", "ABOUT", "TIMES", "MESSAGE"), (20, 7, 20, 34, 5)
 
 
 @click.command()

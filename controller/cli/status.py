@@ -126,6 +126,13 @@ def _cluster(cluster: ClusterLine, width: int) -> Iterator[str]:
         yield from wrapped(cluster.ready.message, width, indent=2, tone="bad")
     elif cluster.armed.status != "True":
         yield from wrapped(cluster.armed.message, width, indent=2, tone="soft")
+    if cluster.notifying is not None and cluster.notifying.status == "False":
+        yield from wrapped(
+            f"Word does not get through: {cluster.notifying.message} ({cluster.notifying.reason})",
+            width,
+            indent=2,
+            tone="warn",
+        )
     guests = ", ".join(f"{count} {state.lower()}" for state, count in cluster.guests.items() if count)
     yield f"  {count_of(sum(cluster.guests.values()), 'guest')}: {guests or 'none'}"
     yield from _group("Maintenance", (line for drain in cluster.drains for line in _drain(drain, width)))

@@ -184,6 +184,7 @@ class ClusterLine(Line):
     syncs: tuple[SyncLine, ...] = ()
     jobs: dict[str, int]  # replication jobs by state
     max_lag_seconds: float | None = None
+    notifying: Said | None = None  # where the cluster names sinks
 
 
 class RevisionLine(Line):
@@ -362,6 +363,7 @@ def _cluster(name: ClusterName, shown: Published, snapshot: Snapshot) -> Cluster
         replication=tuple(replication.problems(view))[:GUESTS],
         syncs=_syncs(view),
         jobs=dict(Counter(str(job.health) for job in view.jobs)),
+        notifying=_said(status, "Notifying") if view.notifying is not None else None,
         max_lag_seconds=max((job.lag_seconds for job in view.jobs if job.lag_seconds is not None), default=None),
     )
 

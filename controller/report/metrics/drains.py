@@ -76,7 +76,7 @@ class DrainMetrics:
         )
         self._ideal = families.gauge(
             "drover_drain_bound_remaining_bytes",
-            "What would still have to leave had drains gone as fast as no order of their moves could be beaten; far below"
+            "What would still have to leave, had drains gone in the least time that any order of their moves takes; far below"
             " drover_drain_remaining_bytes: moves wait or links are slower than linkMiBps says.",
         )
 

@@ -19,7 +19,7 @@ class NotificationMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._total = Counter(
             "drover_notifications_total",
-            "Attempts to send word to a sink, and messages dropped; failures want a drover notify test SINK.",
+            "Attempts to send word to a sink, and messages dropped; of failures `drover notify test SINK` shows the cause.",
             ["sink", "result"],
             registry=registry,
         )

@@ -32,7 +32,7 @@ class ReplicationMetrics:
 
         self._jobs = families.gauge(
             "drover_replication_jobs",
-            "Replication jobs of Drover by how they stand; Failing and Lagging want to be looked at: drover get replication.",
+            "Replication jobs of Drover by how they stand; Failing and Lagging want to be looked at: `drover get replication`.",
             "state",
         )
         self._lacking = families.gauge(
