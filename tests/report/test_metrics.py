@@ -379,6 +379,17 @@ def test_the_breaker_is_told_by_its_state() -> None:
     assert value(metrics, "drover_breaker_nodes") == 1
 
 
+def test_what_a_guest_has_sent_that_is_no_longer_there_is_not_subtracted_once_more() -> None:
+    """Until its flight is over a guest that has arrived counts as moving; the bytes that remain are without it already."""
+    metrics = born()
+    assert FORESEEN.plan is not None
+    [drain] = FORESEEN.plan.drains
+    there = tuple(vmid for vmid in drain.remaining if vmid not in drain.moving)
+    view = replace(FORESEEN, plan=replace(FORESEEN.plan, drains=(replace(drain, remaining=there),)))
+    metrics.publish(view, statuses(SPECS, (), view, {}))
+    assert value(metrics, "drover_drain_remaining_bytes") == drain.remaining_bytes
+
+
 def test_a_drain_is_measured_against_what_was_foretold_when_it_began() -> None:
     """Begun at NOW - 60; at NOW it was foretold to take 90 s more, and no order of its moves could beat 60 s more."""
     metrics = born()

@@ -174,7 +174,8 @@ def _followed(drain: Drain, run: _Run | None, view: ClusterView) -> _Run | None:
 
 def _left(drain: Drain, view: ClusterView) -> float:
     """Bytes of memory that still have to leave; what a guest sends twice because it changed it counts once."""
-    leaving = [(vmid, view.memory.flights.get(vmid)) for vmid in drain.moving]
+    still_there = set(drain.remaining)  # what has arrived is out of remaining_bytes already
+    leaving = [(vmid, view.memory.flights.get(vmid)) for vmid in drain.moving if vmid in still_there]
     sent = (
         min(view.progress[vmid].transferred_bytes, flight.memory_bytes)
         for vmid, flight in leaving
