@@ -24,7 +24,8 @@ from controller.decide.timing.load import SEEN, TWICE, Job
 from controller.decide.traffic import Traffic, by_vmid
 from controller.decide.words import size
 from controller.model.desired import Together
-from controller.model.ids import NodeName, Vmid
+from controller.model.ids import NodeName, ObjectRef, Vmid
+from controller.model.memory import Flight
 from controller.model.observed import Guest
 from controller.model.plan import Blocked, Lane, Move, Outlook, Waiting
 from controller.model.reasons import Why
@@ -38,7 +39,8 @@ def schedule(draft: Draft) -> None:
     traffic = Traffic(scene)
     slots = Slots(scene, traffic)
     plan = _forecast(draft, traffic, slots.limits)
-    assigned = in_order(board.assigned, by_vmid(plan.order) if plan is not None else {})
+    sending = [flight for flight in scene.memory.flights.values() if flight.sends]
+    assigned = in_order(board.assigned, by_vmid(plan.order) if plan is not None else {}, sending)
     held: set[int] = set()
     found = None
     while True:  # a group that is kept together sets out when all of it can arrive, one group less each time round
@@ -189,15 +191,24 @@ def _way_out(
     return startable, [each for each in assigned if each[0].guest.vmid not in begun], now
 
 
-def in_order(assigned: Iterable[_Assigned], ranks: Mapping[Vmid, int]) -> list[_Assigned]:
-    """By lane; within a lane drains and policies take turns, so that no queue starves another; then by rank, then by size."""
-    turns: Counter[tuple[Lane, str, NodeName]] = Counter()
+def in_order(
+    assigned: Iterable[_Assigned], ranks: Mapping[Vmid, int], sending: Iterable[Flight] = ()
+) -> list[_Assigned]:
+    """By lane; within a lane drains and policies take turns, so that no queue starves another; then by rank, then by size.
+
+    What a queue has under way counts as turns it has had: of single slots that become free one by one the first would get all.
+    """
+    turns = Counter(_queue(flight.lane, flight.cause, flight.source) for flight in sending)
     ranked = []
     for intent, target in sorted(assigned, key=lambda a: (ranks.get(a[0].guest.vmid, 0), -a[0].size, a[0].guest.vmid)):
-        queue = (intent.lane, str(intent.cause), intent.guest.node if intent.lane is Lane.DRAIN else NodeName(""))
+        queue = _queue(intent.lane, intent.cause, intent.guest.node)
         turns[queue] += 1
         ranked.append(((-intent.lane, turns[queue], *queue[1:], intent.guest.vmid), (intent, target)))
     return [entry for _, entry in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _queue(lane: Lane, cause: ObjectRef, source: NodeName) -> tuple[Lane, str, NodeName]:
+    return lane, str(cause), source if lane is Lane.DRAIN else NodeName("")
 
 
 def _forecast(draft: Draft, traffic: Traffic, limits: Limits) -> Forecast | None:

@@ -41,6 +41,8 @@ FILLED, FILLED_WEIGHT = 0.5, 3
 """Part of a volume that is written at all, while nobody has seen one being copied, and for how many copies that counts."""
 LEAST_LEFT = 0.05
 """Part of a first copy that is still to come, at least, when it runs longer than was expected."""
+CREEPS, CREEPS_AFTER = 0.5, 10.0
+"""A move that has copied for so many seconds at less than this part of its share is held up by something: no log says by what."""
 FINISHING = "Finishing"
 """`Progress.phase` of a move that has sent everything."""
 NOWHERE = NodeName("")
@@ -183,7 +185,20 @@ class Traffic:
         if progress is not None and progress.phase == FINISHING:
             return Running(job, 0.0, 0.0, 0.0, 0.0)
         sent = float(progress.transferred_bytes) if progress is not None else 0.0
-        return guess.running(job, self.habit, age=max(0.0, self.scene.seen.at - flight.started_at), sent=sent)
+        age = max(0.0, self.scene.seen.at - flight.started_at)
+        if progress is not None and progress.rate_bytes_s and age - job.setup > CREEPS_AFTER:
+            # Pages of zeros cost nothing: only what is slow now and was so all the time is believed to stay so.
+            rate = max(progress.rate_bytes_s, sent / (age - job.setup))
+            if rate < CREEPS * self._share(flight, job):
+                job = replace(job, cap=rate)
+        return guess.running(job, self.habit, age=age, sent=sent)
+
+    def _share(self, flight: Flight, job: Job) -> float:
+        """Bytes per second that the move gets at least while links are divided fairly."""
+        wires, sending = self.believed or self.wires, [one for one in self.scene.memory.flights.values() if one.sends]
+        leaving = sum(one.source == flight.source for one in sending)
+        arriving = sum(one.target == flight.target for one in sending)
+        return min(job.cap, wires.leaving(flight.source) / leaving, wires.arriving(flight.target) / arriving)
 
     def _job(self, guest: Guest, source: NodeName, target: NodeName, limit_mib_s: int) -> Job:
         live = guest.power.holds_memory and guest.kind is GuestKind.QEMU

@@ -1,16 +1,21 @@
 """Which moves may start now: lanes, fairness, slots."""
 
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from controller.decide import command_line, decide
-from controller.model.ids import GuestKind, NodeName, Upid
-from controller.model.memory import FlightPhase
+from controller.model.ids import GuestKind, NodeName, ObjectRef, Upid, Vmid
+from controller.model.memory import Backoff, Flight, FlightPhase
 from controller.model.observed import Power, Task
 from controller.model.plan import Lane, Plan
 from controller.model.reasons import Why
 from tests.decide.build import (
+    AT,
     cluster,
     flight,
     guest,
@@ -167,3 +172,83 @@ def test_a_drain_among_5000_guests_is_planned() -> None:
     assert plan.unsafe == ()
     assert len(plan.moves) == 2
     assert len(plan.fine) > 4000
+
+
+# Several drains at once
+
+ONE_BY_ONE = cluster(
+    safety={"maxUnavailableNodes": 3}, limits={"maxMigrations": 2, "maxOutboundPerNode": 9, "maxInboundPerNode": 9}
+)
+
+
+@pytest.mark.parametrize(("flying", "next_one"), [("pve1", 201), ("pve2", 101)])
+def test_a_slot_that_becomes_free_goes_to_the_drain_that_has_fewer_moves_under_way(flying: str, next_one: int) -> None:
+    guests = [guest(101 + i, "pve1", 8) for i in range(3)] + [guest(201 + i, "pve2", 1) for i in range(3)]
+    gone = next(who for who in reversed(guests) if who.node == flying)
+    cause = ObjectRef("NodeMaintenance", f"label-{flying}")
+    plan = decide(
+        specs(ONE_BY_ONE, in_maintenance("pve1"), in_maintenance("pve2")),
+        seen(FOUR, guests),
+        memory([flight(gone, "pve3", cause=cause)]),
+    )
+    assert started(plan) == [next_one]
+    assert {word.why for word in plan.waiting} == {Why.SLOT_TAKEN}
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    st.lists(st.integers(1, 6), min_size=2, max_size=3),
+    st.integers(2, 4),
+    st.lists(st.integers(0, 9), min_size=20, max_size=20),
+)
+def test_no_drain_starves_while_another_is_done_first(counts: list[int], slots: int, ends: list[int]) -> None:
+    """Whoever's move ends first: drains that still have guests waiting differ by one move under way at most."""
+    draining = [f"pve{1 + i}" for i in range(len(counts))]
+    guests = {
+        Vmid(100 * n + i): guest(100 * n + i, f"pve{n}", 1 + i % 4)
+        for n, count in enumerate(counts, 1)
+        for i in range(count)
+    }
+    limits = {"maxMigrations": slots, "maxOutboundPerNode": 9, "maxInboundPerNode": 9}
+    wanted = specs(
+        cluster(safety={"maxUnavailableNodes": 3}, limits=limits), *[in_maintenance(name) for name in draining]
+    )
+    flights: dict[Vmid, Flight] = {}
+    for end in ends:
+        plan = decide(wanted, seen([*FOUR, node("pve5")], guests.values()), memory(flights.values()))
+        assert plan.unsafe == ()
+        for move in plan.moves:
+            flights[move.vmid] = flight(guests[move.vmid], move.target, cause=move.cause)
+        waiting = {guests[word.vmid].node for word in plan.waiting}
+        flying = Counter(one.source for one in flights.values())
+        under_way = [flying[name] for name in waiting]
+        assert max(under_way, default=0) - min(under_way, default=0) <= 1
+        if not flights:
+            break
+        done = flights.pop(sorted(flights)[end % len(flights)])
+        guests[done.vmid] = replace(guests[done.vmid], node=done.target)
+    assert sum(who.node in draining for who in guests.values()) <= max(0, sum(counts) - len(ends))
+
+
+# What takes the place of a move that fails, and what a move of another kind takes
+
+
+def test_another_guest_takes_the_slot_of_a_move_that_has_failed() -> None:
+    wanted, look = specs(cluster(limits={"maxOutboundPerNode": 1}), in_maintenance("pve1")), seen(FOUR, SIX)
+    assert started(decide(wanted, look, memory())) == [101]
+    again = Backoff(SIX[0].identity, 1, AT + 20, Why.MIGRATION_FAILED, "the disk is full")
+    plan = decide(wanted, look, memory(backoffs={101: again}))
+    assert started(plan) == [102]
+    assert {word.vmid: word.why for word in plan.waiting}[Vmid(101)] is Why.BACKING_OFF
+
+
+def test_a_voluntary_move_under_way_is_counted_when_a_drain_begins() -> None:
+    """It ends by itself: nobody stops it, and the limit of the cluster holds for both together."""
+    away = guest(201, "pve2")
+    wanted = specs(cluster(limits={"maxMigrations": 2}, balance={"tolerancePercent": 15}), in_maintenance("pve1"))
+    balancing = flight(away, "pve3", lane=Lane.BALANCE, why=Why.BALANCE, cause=ObjectRef("PveCluster", "default"))
+    plan = decide(wanted, seen(FOUR, [*SIX, away]), memory([balancing]))
+    assert started(plan) == [101]
+    assert plan.flying == (201,)
+    assert {move.lane for move in plan.all_moves} == {Lane.DRAIN}
+    assert "2 moves are under way, the limit of the cluster is 2" in plan.waiting[0].message

@@ -187,6 +187,71 @@ def test_a_limit_of_the_policy_and_the_share_of_the_link_count() -> None:
     assert len(planned(sharePercent=10).moves) == 1
 
 
+GBE, PLAIN, SSH = {1: 117, 10: 1150, 25: 2900}, 1150, 500
+COMPUTED = [
+    (1, PLAIN, 0, 1),
+    (10, PLAIN, 0, 1),  # the second is asked for when the first is nearly through: two are under way then
+    (25, PLAIN, 0, 3),
+    (1, SSH, 0, 1),
+    (10, SSH, 0, 3),
+    (25, SSH, 0, 6),
+    (10, 800, 0, 2),
+    (10, 800, 300, 1),  # hot ones leave alone
+    (25, PLAIN, 600, 2),
+    (25, SSH, 600, 5),  # beside others each has all that ssh lets through, and nothing more alone
+]
+
+
+@pytest.mark.parametrize(("gbe", "stream", "dirty", "count"), COMPUTED)
+def test_limits_that_nobody_wrote_follow_from_link_stream_and_what_guests_write(
+    gbe: int, stream: int, dirty: int, count: int
+) -> None:
+    rates = {int(who.vmid): dirty * MIB for who in TENS}
+    plan = planned(linkMiBps=GBE[gbe], streamMiBps=stream, sharePercent=100, rates=rates)
+    assert len(plan.moves) == count <= GBE[gbe] // stream + 1
+    assert {word.why for word in plan.waiting} <= {Why.SLOT_TAKEN}
+
+
+# What comes otherwise than expected
+
+
+def under_way(sent_gib: float, rate_mib: float, *, for_seconds: float = 20.0) -> Plan:
+    """Two moves have left the link of pve1 full; 101 has come so far, at that rate, 102 as foretold."""
+    progress = {
+        Vmid(101): Progress("Memory", int(sent_gib * GIB), 16 * GIB, rate_mib * MIB),
+        Vmid(102): Progress("Memory", int(7 * GIB), 16 * GIB, 500 * MIB),
+    }
+    begun = [replace(flight(TENS[n], f"pve{2 + n}", id=n), started_at=AT - for_seconds) for n in range(2)]
+    wanted = specs(cluster(network={"linkMiBps": 1250, "streamMiBps": 500}), in_maintenance("pve1"))
+    return decide(wanted, seen(FIVE, TENS), replace(memory(begun), progress=progress))
+
+
+def likely(plan: Plan) -> float:
+    outlook = plan.drains[0].outlook
+    assert outlook is not None
+    return outlook.likely_seconds
+
+
+def test_another_guest_uses_what_a_move_at_a_tenth_of_its_rate_leaves_and_the_end_follows() -> None:
+    sound, creeping = under_way(7.0, 500.0), under_way(0.7, 50.0)
+    assert len(sound.moves) == 0
+    assert len(creeping.moves) == 1
+    left = 15 * 1024 / 50  # MiB at MiB/s: nothing else takes as long
+    assert likely(sound) < left < likely(creeping) < 2 * left
+
+
+@pytest.mark.parametrize(
+    ("sent_gib", "rate_mib", "seconds"), [(0.7, 500.0, 20.0), (7.0, 50.0, 20.0), (0.1, 50.0, 6.0)], ids=str
+)
+def test_a_move_is_not_believed_to_creep_because_of_one_slow_moment(
+    sent_gib: float, rate_mib: float, seconds: float
+) -> None:
+    """Its beginning was slow, or just now it is, or it has only begun."""
+    plan = under_way(sent_gib, rate_mib, for_seconds=seconds)
+    assert len(plan.moves) == 0
+    assert likely(plan) < 150
+
+
 def test_inbound_load_is_spread() -> None:
     plan = planned(streamMiBps=300, linkMiBps=1250)
     assert len({move.target for move in plan.moves}) == len(plan.moves) == 4

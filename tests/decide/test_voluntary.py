@@ -132,6 +132,17 @@ def test_a_should_moves_nobody_unless_it_says_so() -> None:
     assert plan.all_moves[0].message.startswith("PlacementPolicy/east would rather have it on pve2")
 
 
+def test_a_should_waits_while_a_node_is_emptied_and_is_not_even_announced() -> None:
+    wish = policy("p", {"vmids": [101]}, enforcement="Should", correctExisting=True, nodeAffinity={"nodes": ["pve2"]})
+    calm = specs(cluster(hysteresis=SETTLED), wish)
+    assert moves(decide(calm, LOOK, memory())) == [101]
+    plan = decide(Specs.of([*calm, in_maintenance("pve3")]), LOOK, memory())
+    assert (moves(plan), plan.waiting) == ([], ())
+    leaving = seen(LOOK.nodes.values(), [*CROWDED, guest(301, "pve3")])
+    plan = decide(Specs.of([*calm, in_maintenance("pve3")]), leaving, memory())
+    assert moves(plan) == [301]
+
+
 def test_a_should_decides_where_a_guest_goes_that_moves_anyway() -> None:
     wanted = Specs.of([*wish(), in_maintenance("pve1")])
     assert {move.vmid: move.target for move in decide(wanted, two(), memory()).all_moves}[Vmid(101)] == "pve2"
