@@ -1,18 +1,15 @@
 """`drover export` of a simulated cluster over HTTPS: what it writes is planned without a change; what it says when it can't."""
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 
-from controller.rehearse.serving import Serving, serve
 from controller.simulator.generate import generate
 from controller.simulator.http import Server
 from controller.simulator.seed import ClusterFile
-from controller.simulator.world import World
+from tests.cli.served import served_cluster
 
 Said = Callable[..., Result]
 TOKEN, SECRET = "drover@pve!export", "4c1a0d3e-7d0b-4a55-8a5e-5ec2e7f0cccc"
@@ -30,21 +27,8 @@ def lived_in() -> ClusterFile:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Server]:
-    servers: list[Server] = []
-    listening, loops = threading.Event(), []
-    stop = asyncio.Event()
-
-    def ready(_world: World, server: Server) -> None:
-        servers.append(server)
-        loops.append(asyncio.get_running_loop())
-        listening.set()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve(lived_in(), Serving(port=0), stop, ready=ready)))
-    thread.start()
-    assert listening.wait(20)
-    yield servers[0]
-    loops[0].call_soon_threadsafe(stop.set)
-    thread.join(20)
+    with served_cluster(lived_in()) as server:
+        yield server
 
 
 @pytest.fixture

@@ -1,19 +1,16 @@
 """`drover record` against a simulated cluster over HTTPS, and what it says when it can't."""
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 
-from controller.rehearse.serving import Serving, serve
 from controller.simulator import recorded
 from controller.simulator.generate import generate
 from controller.simulator.http import Server
 from controller.simulator.seed import load
-from controller.simulator.world import World
+from tests.cli.served import served_cluster
 
 Said = Callable[..., Result]
 FILE = generate(nodes=2, guests=4, seed=2, token=recorded.TOKEN, secret=recorded.SECRET)
@@ -38,22 +35,8 @@ spec:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Server]:
-    """A simulated cluster that serves on a thread of its own."""
-    servers: list[Server] = []
-    listening, loops = threading.Event(), []
-    stop = asyncio.Event()
-
-    def ready(_world: World, server: Server) -> None:
-        servers.append(server)
-        loops.append(asyncio.get_running_loop())
-        listening.set()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve(FILE, Serving(port=0), stop, ready=ready)))
-    thread.start()
-    assert listening.wait(20)
-    yield servers[0]
-    loops[0].call_soon_threadsafe(stop.set)
-    thread.join(20)
+    with served_cluster(FILE) as server:
+        yield server
 
 
 @pytest.fixture
