@@ -13,6 +13,9 @@ from click.testing import Result
 from controller.cli.client import Client
 from controller.cli.status import show
 from controller.cli.watch import Changes, Screen
+from controller.model.drift import Drift, DriftKind
+from controller.model.ids import ObjectRef, Vmid
+from controller.model.reasons import Why
 from controller.report.overview import overview
 from tests.cli.daemon import Daemon
 from tests.report import scene
@@ -355,3 +358,24 @@ def test_approve_goes_over_the_socket(said: Said, daemon: Daemon) -> None:
         "Error: no plan with the digest nothing waits for approval\n",
     )
     assert daemon.told == ["approve 7012f1962e95 by eve", "withdraw 7012f1962e95 by eve"]
+
+
+def test_drift_says_what_was_changed_since_when_and_what_drover_does(said: Said, daemon: Daemon) -> None:
+    assert "Nothing was changed by hand." in said("drift", "--server", daemon.url).output
+    what, will = "VM 105 build was moved by hand from pve2 to pve1 by eve@pam", "nothing: no rule minds"
+    since, about = scene.SEEN.at - 7200, ObjectRef("Guest", "105")
+    moved = Drift(DriftKind.GUEST_MOVED, about, Vmid(105), what, since, will, Why.AS_EXPECTED)
+    view, board = replace(scene.VIEW, drifts=(moved,)), daemon.board
+    assert board is not None
+    daemon.call(lambda: board.publish(view, scene.SPECS, {}, None))
+    lines = said("drift", "--server", daemon.url).output.splitlines()
+    assert re.fullmatch(re.escape(what) + r", 2h(\d+m)? ago", lines[0])
+    assert lines[1] == f"  Drover: {will}"
+    [item] = json.loads(said("drift", "-o", "json", "--server", daemon.url).output)["items"]
+    assert item["kind"] == "Drift"
+    assert (item["status"]["kind"], item["status"]["about"], item["status"]["will"]) == (
+        "GuestMoved",
+        "Guest/105",
+        will,
+    )
+    assert table(said("get", "drift", "--server", daemon.url).output)[0] == ["ABOUT", "SINCE", "WHAT", "DROVER"]
